@@ -1,0 +1,1 @@
+"""nexpura: keeps a Mailchimp audience in agreement with a shop's customer book."""

@@ -1,0 +1,1 @@
+"""The customer book and the consent ledger."""

@@ -1,0 +1,1 @@
+"""A tenant's connections to outside services, and the vault that seals their secrets."""

@@ -1,0 +1,280 @@
+"""What the sync remembers: what changed, what Mailchimp last confirmed, what each run did."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models.functions import Now
+
+from nexpura.tenants.models import Tenant
+
+
+class DirtyAddress(models.Model):
+    """An address to look at again. Versions come from one sequence; settling removes the mark if it is unchanged."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    id = models.BigAutoField(primary_key=True)
+    address = models.TextField(db_collation="C")
+    version = models.BigIntegerField()
+    marked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "address"], name="dirty_address_once")]
+
+    def __str__(self) -> str:
+        return f"mark {self.version} of tenant {self.tenant_id}"
+
+
+class KnownAudience(models.Model):
+    """What we know of one audience as a whole. Kept on Disconnect; serves again if it is connected again (B14)."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="known_audiences")
+    id = models.BigAutoField(primary_key=True)
+    data_centre = models.CharField(max_length=10)
+    audience_id = models.CharField(max_length=100)
+    name = models.CharField(max_length=200, blank=True)
+    double_optin = models.BooleanField(default=False)
+    merge_tags: ArrayField[list[str], list[str]] = ArrayField(models.CharField(max_length=50), default=list)
+    subscribed = models.PositiveIntegerField(default=0)
+    full_read_at = models.DateTimeField(null=True)
+    """When the last whole reading ended, by our clock; null: never read."""
+    listing_complete = models.BooleanField(default=False)
+    """Whether that reading returned every member Mailchimp counted, so that absence from it means absence."""
+    read_through = models.DateTimeField(null=True)
+    """Mailchimp's clock when the last reading began: the next one asks for what changed since."""
+    decided_under = models.CharField(max_length=64, blank=True)
+    """Fingerprint of rules, mapping and settings the standings were decided under."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "data_centre", "audience_id"], name="known_audience_once"
+            ),
+            models.UniqueConstraint(fields=["tenant", "id"], name="known_audience_of_tenant"),
+        ]
+
+    def __str__(self) -> str:
+        return f"audience {self.audience_id}"
+
+
+class KnownMember(models.Model):
+    """What Mailchimp last confirmed of one address: a mirror, not the truth; every reply refreshes it.
+
+    `status` is blank when the address is known to be absent. `opt_out` is our last unsubscribe:
+    `{"cause": "withdrawal"|"moved", "changed": Mailchimp's last_changed in that reply}`. `carried_out` is the
+    id of the newest withdrawal that has been dealt with (B2a). `rewritten` holds, per merge tag, what we sent
+    and what Mailchimp made of it, where the two differ. `refusal` is the last one, with what was refused.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    id = models.BigAutoField(primary_key=True)
+    audience = models.ForeignKey(KnownAudience, on_delete=models.CASCADE, related_name="members")
+    address = models.TextField(db_collation="C")
+    status = models.CharField(max_length=15, blank=True)
+    merge_fields: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    rewritten: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    contact_id = models.CharField(max_length=40, blank=True)
+    last_changed = models.DateTimeField(null=True)
+    added_by_us = models.BooleanField(default=False)
+    opt_out: models.JSONField[Any, Any] = models.JSONField(null=True)
+    carried_out = models.BigIntegerField(null=True)
+    refusal: models.JSONField[Any, Any] = models.JSONField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "audience", "address"], name="known_member_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"known member {self.pk}"
+
+
+class Bucket(models.TextChoices):
+    """Where a customer stands after a run (B7); exactly one for each customer of the book."""
+
+    AGREEMENT = "agreement", "In agreement"
+    ADDED = "added", "Added"
+    UPDATED = "updated", "Updated"
+    UNSUBSCRIBED = "unsubscribed", "Unsubscribed"
+    ASKED = "asked", "Asked to confirm"
+    KEPT = "kept", "Kept as is"
+    WITHHELD = "withheld", "Withheld"
+    WAITING = "waiting", "Waiting for another try"
+    FAILED = "failed", "Failed"
+
+
+class AddressStanding(models.Model):
+    """Where an address and the customers who share it stand since it was last decided or settled.
+
+    Customers without an e-mail stand under the blank address. `StandingCount` follows by a trigger.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    id = models.BigAutoField(primary_key=True)
+    address = models.TextField(db_collation="C")
+    bucket = models.CharField(max_length=15, choices=Bucket.choices)
+    reason = models.CharField(max_length=60, blank=True)
+    detail = models.TextField(blank=True)
+    customers = models.PositiveIntegerField()
+    retry_at = models.DateTimeField(null=True)
+    decided_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "address"], name="standing_once")]
+        indexes = [
+            models.Index(fields=["tenant", "bucket", "address"], name="standing_by_bucket"),
+            models.Index(
+                fields=["tenant", "retry_at"],
+                name="standing_retry",
+                condition=models.Q(retry_at__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bucket} {self.reason}"
+
+
+class StandingCount(models.Model):
+    """How many addresses and customers stand where: the sums of `AddressStanding`, kept by its trigger."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    id = models.BigAutoField(primary_key=True)
+    bucket = models.CharField(max_length=15)
+    reason = models.CharField(max_length=60, blank=True)
+    addresses = models.BigIntegerField()
+    customers = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "bucket", "reason"], name="standing_count_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.bucket} {self.reason}: {self.customers}"
+
+
+class SyncRun(models.Model):
+    """One dated record of a run with its counts and outcome. `token` fences it: only its holder may write."""
+
+    class Status(models.TextChoices):
+        QUEUED = "queued", "Waiting to start"
+        RUNNING = "running", "Running"
+        SUCCEEDED = "succeeded", "Succeeded"
+        PARTIAL = "partial", "Partly succeeded"
+        FAILED = "failed", "Failed"
+        STOPPED = "stopped", "Stopped by the brake"
+        CANCELLED = "cancelled", "Cancelled"
+
+    class Trigger(models.TextChoices):
+        MANUAL = "manual", "Button"
+        SCHEDULE = "schedule", "Daily schedule"
+        API = "api", "API"
+        COMMAND = "command", "Command"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="sync_runs")
+    id = models.BigAutoField(primary_key=True)
+    audience = models.ForeignKey(KnownAudience, on_delete=models.PROTECT, related_name="+")
+    trigger = models.CharField(max_length=10, choices=Trigger.choices)
+    actor_name = models.CharField(max_length=254, blank=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    phase = models.CharField(max_length=10, blank=True)
+    """While running: reading, deciding or sending."""
+    past_brake = models.BooleanField(default=False)
+    faulty = models.BooleanField(default=False)
+    token = models.UUIDField(default=uuid.uuid4)
+    queued_at = models.DateTimeField(db_default=Now())
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    requests = models.PositiveIntegerField(default=0)
+    planned = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    synced = models.PositiveIntegerField(default=0)
+    book = models.PositiveIntegerField(default=0)
+    counts: models.JSONField[Any, Any] = models.JSONField(default=dict)
+    """Customers per bucket at the end."""
+    error: models.JSONField[Any, Any] = models.JSONField(null=True)
+    """`code`, `title`, `detail`, `remedy` of what ended the run."""
+
+    ACTIVE = (Status.QUEUED, Status.RUNNING)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "id"], name="run_of_tenant"),
+            models.UniqueConstraint(
+                fields=["tenant"], condition=models.Q(status__in=["queued", "running"]), name="one_active_run"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(
+                    status__in=["queued", "running", "succeeded", "partial", "failed", "stopped", "cancelled"]
+                ),
+                name="run_status_known",
+            ),
+        ]
+        indexes = [models.Index(fields=["tenant", "-id"], name="run_newest")]
+
+    def __str__(self) -> str:
+        return f"run {self.pk}"
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+
+class MemberResult(models.Model):
+    """One change of a run: before, after, the call, and what became of it. Kept 30 days."""
+
+    class State(models.TextChoices):
+        PLANNED = "planned", "Planned"
+        SENDING = "sending", "Sending"
+        ACCEPTED = "accepted", "Accepted"
+        REFUSED = "refused", "Refused"
+        DEFERRED = "deferred", "Deferred"
+        SKIPPED = "skipped", "Skipped"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="member_results")
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, related_name="results")
+    address = models.TextField(db_collation="C")
+    customer_ids: ArrayField[list[int], list[int]] = ArrayField(models.BigIntegerField(), default=list)
+    version = models.BigIntegerField()
+    """The dirty mark this was decided under; a newer mark withdraws the change before it is sent."""
+    change: models.JSONField[Any, Any] = models.JSONField()
+    """The change as planned (`nexpura.audience.plan`), with before and after."""
+    kind = models.CharField(max_length=15)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PLANNED)
+    bucket = models.CharField(max_length=15, blank=True)
+    standing_bucket = models.CharField(max_length=15, blank=True)
+    reason = models.CharField(max_length=60, blank=True)
+    detail = models.TextField(blank=True)
+    sent_at = models.DateTimeField(null=True)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "run", "address"], name="one_result_per_address"),
+        ]
+        indexes = [
+            models.Index(fields=["tenant", "run", "state", "id"], name="result_by_state"),
+            models.Index(fields=["tenant", "run", "bucket", "id"], name="result_by_bucket"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.state}"
+
+
+class LoginLease(models.Model):
+    """The right to send requests for one Mailchimp user: one run at a time, whatever key or tenant it uses."""
+
+    login_id = models.CharField(max_length=80, primary_key=True)
+    run_id = models.BigIntegerField()
+    token = models.UUIDField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"lease of run {self.run_id}"

@@ -1,0 +1,71 @@
+"""The audit trail: written in the same transaction as what it records."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import models, transaction
+
+from nexpura.tenants.models import AuditEvent, Tenant, TenantUser
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Whoever does a thing: a signed-in user, a command's operating-system user, or the system itself."""
+
+    kind: str
+    name: str
+    id: int | None = None
+
+    @classmethod
+    def user(cls, user: TenantUser) -> Actor:
+        return cls("user", user.name or user.email, user.pk)
+
+    @classmethod
+    def command(cls) -> Actor:
+        """The operating-system user who runs the command (A17)."""
+        return cls("command", getpass.getuser())
+
+    @classmethod
+    def system(cls, name: str = "schedule") -> Actor:
+        return cls("system", name)
+
+
+def record(
+    tenant: Tenant,
+    actor: Actor,
+    action: str,
+    subject: models.Model | None = None,
+    *,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> AuditEvent:
+    """Append one line to the tenant's audit trail.
+
+    Raises `TransactionManagementError` outside a transaction: a line that may be committed without
+    what it speaks of, or the reverse, would be no evidence.
+    """
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError(
+            "an audit line belongs in the transaction of what it records"
+        )
+    return AuditEvent.objects.create(
+        tenant=tenant,
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        actor_name=actor.name,
+        action=action,
+        subject_kind=subject._meta.model_name or "" if subject is not None else "",
+        subject_id=subject.pk if subject is not None else None,
+        before=dict(before or {}),
+        after=dict(after or {}),
+    )
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the two mappings reduced to the keys whose values differ."""
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {key: before.get(key) for key in keys}, {key: after.get(key) for key in keys}
