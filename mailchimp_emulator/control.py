@@ -1,0 +1,169 @@
+"""The control plane below /_emulator: set the world up, make things happen in it, read what happened."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from mailchimp_emulator import clock, hashing, people, seeding
+from mailchimp_emulator.routes import Emulator
+from mailchimp_emulator.seeding import UnclearError
+from mailchimp_emulator.state import Audience, Member
+
+Control = Callable[[Emulator, Any, Request], Any]
+_ROWS_A_CHUNK = 500
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """Every control call; a body that is not understood is a 400 that names the place and changes nothing."""
+    return [Route(f"/{name}", _endpoint(emulator, run), methods=["POST"]) for name, run in _POSTS.items()] + [
+        Route(f"/{name}", _endpoint(emulator, run), methods=["GET"]) for name, run in _GETS.items()
+    ]
+
+
+def reset(emulator: Emulator, body: Any, _request: Request) -> Any:
+    emulator.state, emulator.weather = seeding.state_from(body)
+    return seeding.described(emulator.state)
+
+
+def set_latency(emulator: Emulator, body: Any, _request: Request) -> Any:
+    emulator.weather.latencies = seeding.latencies(body)
+    return {"latency": len(emulator.weather.latencies)}
+
+
+def set_faults(emulator: Emulator, body: Any, request: Request) -> Any:
+    """Put these faults in place of those there were; with `?add=1` beside them."""
+    faults = seeding.faults(body)
+    if request.query_params.get("add") == "1":
+        faults = emulator.weather.faults + faults
+    emulator.weather.faults = faults
+    return {"faults": len(faults)}
+
+
+def set_clock(emulator: Emulator, body: Any, _request: Request) -> Any:
+    """Stop the clock at `now`; null lets it run again with the real time."""
+    given = seeding.known(body, "clock", "now")
+    if "now" not in given:
+        raise UnclearError("clock.now: a moment is needed, or null for the real time")
+    now = given["now"]
+    emulator.state.clock.frozen_at = None if now is None else seeding.moment(now, "clock.now")
+    return {"now": clock.written(emulator.state.clock.now())}
+
+
+def member_event(emulator: Emulator, body: Any, _request: Request) -> Any:
+    """One event or a list of them, in order; the first that cannot happen ends the list."""
+    events = body if isinstance(body, list) else [body]
+    for number, event in enumerate(events):
+        people.happen(emulator.state, event, f"[{number}]" if isinstance(body, list) else "member_event")
+    return {"applied": len(events)}
+
+
+def list_event(emulator: Emulator, body: Any, _request: Request) -> Any:
+    """What the merchant does to a whole audience: delete it."""
+    given = seeding.known(body, "list_event", "list_id", "event")
+    seeding.choice(given.get("event"), "list_event.event", ("delete",))
+    audience = _audience(emulator, given.get("list_id"), "list_event.list_id")
+    del audience.account.audiences[audience.id]
+    return {"deleted": audience.id}
+
+
+def get_log(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
+    return (asdict(row) for row in list(emulator.state.log))
+
+
+def get_audit(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
+    rows = emulator.state.audit
+    return ({**asdict(rows[place]), "time": clock.written(rows[place].time)} for place in range(len(rows)))
+
+
+def get_members(emulator: Emulator, _body: Any, request: Request) -> Iterable[Any]:
+    audience = _audience(emulator, request.query_params.get("list_id"), "list_id")
+    members = list(audience.in_order_of_arrival())
+    return (_row(audience, member) for member in members)
+
+
+def get_metrics(emulator: Emulator, _body: Any, _request: Request) -> Any:
+    state = emulator.state
+    return {
+        "requests": state.requests,
+        "writes": state.writes,
+        "calls": {call: sum(statuses.values()) for call, statuses in state.calls.items()},
+        "statuses": state.calls,
+        "highest_concurrency": max(state.highest_concurrency.values(), default=0),
+        "highest_concurrency_of": state.highest_concurrency,
+        "open_requests": sum(state.open_requests.values()),
+        "confirmation_mails": {item.id: item.confirmation_mails for item in state.audiences()},
+    }
+
+
+def _row(audience: Audience, member: Member) -> dict[str, Any]:
+    return {
+        "id": member.id,
+        "email_address": member.email_address,
+        "status": member.status,
+        "merge_fields": member.merge_fields,
+        "tags": [tag.name for tag, _ in member.tags],
+        "unsubscribed_by": member.unsubscribed_by,
+        "compliance": member.compliance,
+        "last_changed": clock.written(member.last_changed),
+        "timestamp_opt": clock.written(member.timestamp_opt),
+        "ip_opt": member.ip_opt,
+        "contact_id": hashing.contact_id(audience.id, member.web_id),
+        "web_id": member.web_id,
+        "source": member.source,
+        "marketing_permissions": list(member.permissions),
+    }
+
+
+def _audience(emulator: Emulator, list_id: Any, place: str) -> Audience:
+    audience = emulator.state.audience(seeding.text(list_id, place))
+    if audience is None:
+        raise UnclearError(f"{place}: there is no audience {list_id!r}")
+    return audience
+
+
+def _endpoint(emulator: Emulator, run: Control) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        try:
+            body = json.loads(await request.body() or b"{}") if request.method == "POST" else None
+            found = run(emulator, body, request)
+        except UnclearError as unclear:
+            return JSONResponse({"error": str(unclear)}, 400)
+        except (ValueError, RecursionError) as error:
+            return JSONResponse({"error": f"the body is not understood: {error}"}, 400)
+        if isinstance(found, dict):
+            return JSONResponse(found)
+        return StreamingResponse(_lines(found), media_type="application/x-ndjson")
+
+    return answer
+
+
+async def _lines(rows: Iterable[Any]) -> AsyncIterator[str]:
+    """NDJSON, some hundred rows at a time."""
+    chunk: list[str] = []
+    for row in rows:
+        chunk.append(json.dumps(row))
+        if len(chunk) == _ROWS_A_CHUNK:
+            yield "\n".join([*chunk, ""])
+            chunk = []
+    yield "\n".join([*chunk, ""]) if chunk else ""
+
+
+_POSTS: dict[str, Control] = {
+    "reset": reset,
+    "latency": set_latency,
+    "faults": set_faults,
+    "clock": set_clock,
+    "member_event": member_event,
+    "list_event": list_event,
+}
+_GETS: dict[str, Control] = {
+    "log": get_log,
+    "audit": get_audit,
+    "members": get_members,
+    "metrics": get_metrics,
+}

@@ -1,0 +1,355 @@
+"""From the body of `reset` to a state, refusing what it does not know by name."""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mailchimp_emulator import clock, hashing, merge
+from mailchimp_emulator.clock import Clock
+from mailchimp_emulator.faults import KINDS, Fault, Latency, Weather
+from mailchimp_emulator.rules import BY_ADMIN, BY_PERSON
+from mailchimp_emulator.state import STATUSES, Account, Audience, Member, MergeField, State, User
+
+ROLES = ("owner", "admin", "manager", "author", "viewer")
+DEFAULT_DC = "us14"
+_DC = re.compile(r"[a-z]{2,4}[0-9]{1,3}")
+_MERGE_FIELDS = (
+    {"tag": "FNAME", "name": "First Name", "type": "text", "options": {"size": 25}},
+    {"tag": "LNAME", "name": "Last Name", "type": "text", "options": {"size": 25}},
+    {
+        "tag": "ADDRESS",
+        "name": "Address",
+        "type": "address",
+        "public": False,
+        "options": {"default_country": 164},
+    },
+    {
+        "tag": "PHONE",
+        "name": "Phone Number",
+        "type": "phone",
+        "public": False,
+        "options": {"phone_format": "none"},
+    },
+    {"tag": "BIRTHDAY", "name": "Birthday", "type": "birthday", "options": {"date_format": "MM/DD"}},
+)
+
+
+class UnclearError(ValueError):
+    """What is wrong with the body of a control call, naming the place."""
+
+
+def state_from(body: Any) -> tuple[State, Weather]:
+    """A fresh world. `{}` has one account, one owner with one key, and one empty audience."""
+    given = known(body, "reset", "accounts", "latency", "faults", "now")
+    now = given.get("now")
+    state = State(Clock(None if now is None else moment(now, "now")))
+    accounts = rows(given.get("accounts", [{}]), "accounts")
+    if not accounts:
+        raise UnclearError("accounts: at least one is needed")
+    for number, account in enumerate(accounts):
+        _add_account(state, account, f"accounts[{number}]")
+    weather = Weather(faults(given.get("faults", [])), latencies(given.get("latency", [])))
+    return state, weather
+
+
+def described(state: State) -> dict[str, Any]:
+    """The reply to `reset`: what a test needs to begin."""
+    return {
+        "now": clock.written(state.clock.now()),
+        "accounts": [
+            {
+                "name": account.name,
+                "account_id": account.account_id,
+                "dc": account.dc,
+                "users": [
+                    {
+                        "name": user.name,
+                        "role": user.role,
+                        "login_id": user.login_id,
+                        "keys": user.keys,
+                        "disabled": user.disabled,
+                    }
+                    for user in account.users
+                ],
+                "lists": [{"id": item.id, "name": item.name} for item in account.audiences.values()],
+            }
+            for account in state.accounts
+        ],
+        "keys": [key for account in state.accounts for user in account.users for key in user.keys],
+        "list_ids": [audience.id for audience in state.audiences()],
+    }
+
+
+def faults(body: Any) -> list[Fault]:
+    return [_fault(row, f"faults[{number}]") for number, row in enumerate(rows(body, "faults"))]
+
+
+def latencies(body: Any) -> list[Latency]:
+    return [_latency(row, f"latency[{number}]") for number, row in enumerate(rows(body, "latency"))]
+
+
+def known(body: Any, place: str, *names: str) -> dict[str, Any]:
+    """The body as an object with only these keys."""
+    if not isinstance(body, dict):
+        raise UnclearError(f"{place}: an object is needed")
+    for name in body:
+        if name not in names:
+            raise UnclearError(f"{place}: unknown key {name!r}; known are {', '.join(names)}")
+    return body
+
+
+def rows(body: Any, place: str) -> list[Any]:
+    if not isinstance(body, list):
+        raise UnclearError(f"{place}: a list is needed")
+    return body
+
+
+def moment(value: Any, place: str) -> int:
+    """A moment written in ISO 8601 or as seconds since 1970."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value)
+    try:
+        return clock.read(value)
+    except (TypeError, ValueError):
+        raise UnclearError(f"{place}: {value!r} is no moment") from None
+
+
+def text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise UnclearError(f"{place}: a string is needed")
+    return value
+
+
+def choice(value: Any, place: str, values: tuple[str, ...]) -> str:
+    if value not in values:
+        raise UnclearError(f"{place}: {value!r} is none of {', '.join(values)}")
+    return str(value)
+
+
+def _add_account(state: State, body: Any, place: str) -> None:
+    given = known(body, place, "name", "account_id", "dc", "users", "throttled", "lists")
+    dc = text(given.get("dc", DEFAULT_DC), f"{place}.dc")
+    if not _DC.fullmatch(dc):
+        raise UnclearError(f"{place}.dc: {dc!r} is no data centre such as us14")
+    number = len(state.accounts) + 1
+    name = text(given.get("name", f"Shop {number}"), f"{place}.name")
+    account_id = text(given.get("account_id", secrets.token_hex(13)[:25]), f"{place}.account_id")
+    account = Account(name, account_id, dc, state.clock.now())
+    account.throttled = {
+        text(item, f"{place}.throttled").lower() for item in rows(given.get("throttled", []), place)
+    }
+    state.accounts.append(account)
+    for count, user in enumerate(rows(given.get("users", [{}]), f"{place}.users")):
+        _add_user(state, account, user, f"{place}.users[{count}]")
+    for count, audience in enumerate(rows(given.get("lists", [{}]), f"{place}.lists")):
+        _add_audience(state, account, audience, f"{place}.lists[{count}]")
+
+
+def _add_user(state: State, account: Account, body: Any, place: str) -> None:
+    given = known(body, place, "name", "role", "login_id", "keys", "disabled")
+    number = 100_000_001 + sum(len(known_account.users) for known_account in state.accounts)
+    user = User(
+        name=text(given.get("name", "owner"), f"{place}.name"),
+        role=choice(given.get("role", "owner"), f"{place}.role", ROLES),
+        login_id=text(given.get("login_id", str(number)), f"{place}.login_id"),
+        account=account,
+        disabled=bool(given.get("disabled", False)),
+    )
+    keys = rows(given.get("keys", [f"{secrets.token_hex(16)}-{account.dc}"]), f"{place}.keys")
+    for key in keys:
+        if not text(key, f"{place}.keys").endswith(f"-{account.dc}"):
+            raise UnclearError(f"{place}.keys: a key of this account ends in -{account.dc}")
+        if key in state.users_by_key:
+            raise UnclearError(f"{place}.keys: a key belongs to one user only")
+        state.users_by_key[key] = user
+    user.keys = list(keys)
+    account.users.append(user)
+
+
+def _add_audience(state: State, account: Account, body: Any, place: str) -> None:
+    given = known(
+        body,
+        place,
+        "id",
+        "name",
+        "double_optin",
+        "marketing_permissions",
+        "merge_fields",
+        "forgotten",
+        "members",
+        "generate",
+    )
+    list_id = text(given.get("id", secrets.token_hex(5)), f"{place}.id")
+    if state.audience(list_id):
+        raise UnclearError(f"{place}.id: {list_id!r} is there already")
+    number = sum(1 for _ in state.audiences()) + 1
+    name = text(given.get("name", f"Audience {number}"), f"{place}.name")
+    audience = Audience(list_id, name, account, web_id=382_000 + number, created_at=state.clock.now())
+    audience.double_optin = bool(given.get("double_optin", False))
+    for item in rows(given.get("marketing_permissions", []), f"{place}.marketing_permissions"):
+        permission = known(item, f"{place}.marketing_permissions", "id", "text")
+        key = text(permission.get("id", secrets.token_hex(5)), f"{place}.marketing_permissions.id")
+        audience.permissions[key] = text(permission.get("text", ""), f"{place}.marketing_permissions.text")
+    for count, item in enumerate(
+        rows(given.get("merge_fields", list(_MERGE_FIELDS)), f"{place}.merge_fields")
+    ):
+        add_merge_field(audience, item, f"{place}.merge_fields[{count}]")
+    for item in rows(given.get("forgotten", []), f"{place}.forgotten"):
+        audience.forgotten.add(hashing.subscriber_hash(text(item, f"{place}.forgotten")))
+    for count, item in enumerate(rows(given.get("members", []), f"{place}.members")):
+        _add_member(state, audience, item, f"{place}.members[{count}]")
+    for item in _generated(given.get("generate"), f"{place}.generate"):
+        _add_member(state, audience, item, f"{place}.generate")
+    account.audiences[list_id] = audience
+
+
+def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
+    given = known(
+        body, place, "tag", "name", "type", "required", "options", "public", "default_value", "help_text"
+    )
+    number = len(audience.merge_fields) + 1
+    tag = text(given.get("tag", f"MMERGE{number}"), f"{place}.tag")[:10]
+    field = MergeField(
+        merge_id=number,
+        tag=tag,
+        name=text(given.get("name", tag), f"{place}.name"),
+        type=choice(given.get("type", "text"), f"{place}.type", merge.TYPES),
+        required=bool(given.get("required", False)),
+        default_value=text(given.get("default_value", ""), f"{place}.default_value"),
+        public=bool(given.get("public", True)),
+        display_order=number + 1,
+        options=dict(given.get("options", {})),
+        help_text=text(given.get("help_text", ""), f"{place}.help_text"),
+    )
+    audience.merge_fields[tag] = field
+    return field
+
+
+def _add_member(state: State, audience: Audience, body: Any, place: str) -> None:
+    given = known(
+        body,
+        place,
+        "email_address",
+        "status",
+        "merge_fields",
+        "tags",
+        "unsubscribed_by",
+        "compliance",
+        "last_changed",
+        "timestamp_opt",
+        "ip_opt",
+    )
+    address = text(given.get("email_address"), f"{place}.email_address")
+    if audience.find_address(address):
+        raise UnclearError(f"{place}.email_address: the address is a member already")
+    status = choice(given.get("status", "subscribed"), f"{place}.status", STATUSES)
+    now = state.clock.now()
+    changed = moment(given["last_changed"], f"{place}.last_changed") if "last_changed" in given else now
+    opted_in = changed if status == "subscribed" else None
+    member = Member(
+        web_id=audience.next_web_id(),
+        email_address=address,
+        id=hashing.subscriber_hash(address),
+        status=status,
+        merge_fields={tag: value for tag, value in given.get("merge_fields", {}).items() if value != ""},
+        last_changed=changed,
+        timestamp_opt=moment(given["timestamp_opt"], place) if "timestamp_opt" in given else opted_in,
+        ip_opt=text(given.get("ip_opt", ""), f"{place}.ip_opt"),
+        compliance=bool(given.get("compliance", status == "cleaned")),
+        source="Import",
+    )
+    for name in given.get("tags", ()):
+        member.tags += ((audience.tag(text(name, f"{place}.tags")), changed),)
+    by = given.get("unsubscribed_by", "user" if status == "unsubscribed" else "")
+    member.unsubscribed_by = choice(by, f"{place}.unsubscribed_by", ("user", "admin", ""))
+    member.unsubscribe_reason = {"user": BY_PERSON, "admin": BY_ADMIN, "": ""}[member.unsubscribed_by]
+    audience.add(member)
+
+
+def _generated(body: Any, place: str) -> Iterator[dict[str, Any]]:
+    """The members of `generate`; `{}` in a text is their number, counted from 1."""
+    if body is None:
+        return
+    given = known(body, place, "count", "email", "status", "merge_fields", "last_changed")
+    email = text(given.get("email", "c{}@inbox.example"), f"{place}.email")
+    values = given.get("merge_fields", {})
+    rest: dict[str, Any] = {name: given[name] for name in ("status", "last_changed") if name in given}
+    for number in range(1, whole(given.get("count", 0), f"{place}.count") + 1):
+        yield {
+            "email_address": email.replace("{}", str(number)),
+            "merge_fields": {tag: _numbered(value, number) for tag, value in values.items()},
+            **rest,
+        }
+
+
+def _numbered(value: Any, number: int) -> Any:
+    return value.replace("{}", str(number)) if isinstance(value, str) else value
+
+
+def _fault(body: Any, place: str) -> Fault:
+    given = known(
+        body,
+        place,
+        "kind",
+        "method",
+        "path",
+        "nth",
+        "every",
+        "probability",
+        "times",
+        "when",
+        "retry_after",
+        "body",
+        "seconds",
+    )
+    nth = given.get("nth", [])
+    return Fault(
+        kind=choice(str(given.get("kind")), f"{place}.kind", KINDS),
+        method=text(given.get("method", ""), f"{place}.method").upper(),
+        path=_pattern(given.get("path"), f"{place}.path"),
+        nth=frozenset(whole(item, f"{place}.nth") for item in (nth if isinstance(nth, list) else [nth])),
+        every=whole(given.get("every", 0), f"{place}.every"),
+        probability=_optional(number_of, given.get("probability"), f"{place}.probability"),
+        times=_optional(whole, given.get("times"), f"{place}.times"),
+        when=choice(given.get("when", "before"), f"{place}.when", ("before", "after")),
+        retry_after=_optional(whole, given.get("retry_after"), f"{place}.retry_after"),
+        body=given.get("body", True) is not False,
+        seconds=number_of(given.get("seconds", 120), f"{place}.seconds"),
+    )
+
+
+def _latency(body: Any, place: str) -> Latency:
+    given = known(body, place, "method", "path", "base_ms", "per_member_ms", "jitter_ms")
+    return Latency(
+        base_ms=number_of(given.get("base_ms", 0), f"{place}.base_ms"),
+        per_member_ms=number_of(given.get("per_member_ms", 0), f"{place}.per_member_ms"),
+        jitter_ms=number_of(given.get("jitter_ms", 0), f"{place}.jitter_ms"),
+        method=text(given.get("method", ""), f"{place}.method").upper(),
+        path=_pattern(given.get("path"), f"{place}.path"),
+    )
+
+
+def whole(value: Any, place: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UnclearError(f"{place}: a whole number is needed")
+    return value
+
+
+def number_of(value: Any, place: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        raise UnclearError(f"{place}: a number is needed")
+    return float(value)
+
+
+def _optional(read: Callable[[Any, str], Any], value: Any, place: str) -> Any:
+    return None if value is None else read(value, place)
+
+
+def _pattern(value: Any, place: str) -> re.Pattern[str] | None:
+    if value is None:
+        return None
+    try:
+        return re.compile(text(value, place))
+    except re.error as error:
+        raise UnclearError(f"{place}: not a regular expression: {error}") from None
