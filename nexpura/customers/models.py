@@ -51,9 +51,7 @@ class Customer(models.Model):
     last_name = models.CharField(max_length=200, blank=True)
     email = models.CharField(max_length=320, blank=True)
     phone = models.CharField(max_length=40, blank=True, db_collation="C")
-    tags: ArrayField[list[str], list[str]] = ArrayField(
-        models.CharField(max_length=100), default=list, blank=True
-    )
+    tags: ArrayField[list[str], list[str]] = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     note = models.TextField(blank=True)
     consent_state = models.CharField(max_length=10, choices=ConsentState.choices, default=ConsentState.NEVER)
     created_at = models.DateTimeField(db_default=Now())
@@ -88,9 +86,7 @@ class Customer(models.Model):
                 name="customer_external_id_once",
                 condition=models.Q(external_id__isnull=False),
             ),
-            models.CheckConstraint(
-                condition=~models.Q(external_id=""), name="customer_external_id_not_blank"
-            ),
+            models.CheckConstraint(condition=~models.Q(external_id=""), name="customer_external_id_not_blank"),
             models.CheckConstraint(
                 condition=models.Q(consent_state__in=ConsentState.values), name="customer_consent_known"
             ),
@@ -166,9 +162,7 @@ class ConsentEvent(models.Model):
                 condition=models.Q(state__in=[ConsentState.GRANTED, ConsentState.WITHDRAWN]),
                 name="consent_event_state",
             ),
-            models.CheckConstraint(
-                condition=models.Q(source__in=ConsentSource.values), name="consent_event_source"
-            ),
+            models.CheckConstraint(condition=models.Q(source__in=ConsentSource.values), name="consent_event_source"),
         ]
         indexes = [
             models.Index(fields=["tenant", "customer", "-effective_at"], name="consent_of_customer"),

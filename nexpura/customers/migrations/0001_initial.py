@@ -29,9 +29,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunSQL(
-            FUNCTIONS, "DROP FUNCTION nexpura_address(text); DROP FUNCTION nexpura_fold(text);"
-        ),
+        migrations.RunSQL(FUNCTIONS, "DROP FUNCTION nexpura_address(text); DROP FUNCTION nexpura_fold(text);"),
         migrations.CreateModel(
             name="ConsentWording",
             fields=[
@@ -127,9 +125,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 (
                     "state",
-                    models.CharField(
-                        choices=[("granted", "Granted"), ("withdrawn", "Withdrawn")], max_length=10
-                    ),
+                    models.CharField(choices=[("granted", "Granted"), ("withdrawn", "Withdrawn")], max_length=10),
                 ),
                 ("claimed_at", models.DateTimeField(blank=True, null=True)),
                 ("recorded_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
@@ -298,9 +294,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="consentevent",
             constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("source__in", ["intake", "pos", "profile", "import", "api", "mailchimp"])
-                ),
+                condition=models.Q(("source__in", ["intake", "pos", "profile", "import", "api", "mailchimp"])),
                 name="consent_event_source",
             ),
         ),

@@ -20,9 +20,7 @@ class Command(DjangoMigrate):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.OWNER_DATABASE["USER"]:
-            raise CommandError(
-                "NEXPURA_MIGRATE_DATABASE_URL is not set; it names the role that owns the tables"
-            )
+            raise CommandError("NEXPURA_MIGRATE_DATABASE_URL is not set; it names the role that owns the tables")
         run_time_role = connection.settings_dict["USER"]
         with as_owner():
             super().handle(*args, **options)
@@ -53,10 +51,7 @@ def grant(role: str) -> None:
         sql.SQL("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(name),
         sql.SQL("GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name),
         sql.SQL("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {}").format(name),
-        *(
-            sql.SQL("REVOKE UPDATE, DELETE ON {} FROM {}").format(sql.Identifier(table), name)
-            for table in APPEND_ONLY
-        ),
+        *(sql.SQL("REVOKE UPDATE, DELETE ON {} FROM {}").format(sql.Identifier(table), name) for table in APPEND_ONLY),
     ]
     with connection.cursor() as cursor:
         for statement in statements:
