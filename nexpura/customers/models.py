@@ -73,7 +73,7 @@ class Customer(models.Model):
         db_persist=True,
     )
     marketing_consent = models.GeneratedField(
-        expression=models.Q(consent_state=ConsentState.GRANTED),
+        expression=models.Case(models.When(consent_state="granted", then=True), default=False),
         output_field=models.BooleanField(),
         db_persist=True,
     )

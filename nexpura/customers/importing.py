@@ -1,0 +1,224 @@
+"""A file of customers into the book: all of it or, if anything in it is unreadable, nothing.
+
+    file -> csv_rows.read (once to check, once to import) -> batches -> Book -> customers, events -> Outcome
+
+A batch asks the database a handful of questions for a thousand rows; each row is then weighed against what is
+held, in the order of the file and including what the rows before it did.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from nexpura.customers import csv_rows, ledger, normalise
+from nexpura.customers.csv_rows import Problem, Row
+from nexpura.customers.intake import unique
+from nexpura.customers.known import Book, Entry
+from nexpura.customers.ledger import GRANTED, WITHDRAWN
+from nexpura.customers.models import ConsentEvent, ConsentSource, Customer
+from nexpura.tenants import audit
+from nexpura.tenants.audit import Actor
+from nexpura.tenants.models import Tenant
+
+BATCH = 1_000
+MOST_NOTES = 1_000
+SOURCES = {source.value for source in ConsentSource} - {ConsentSource.MAILCHIMP, ConsentSource.API}
+UPDATED = ["external_id", "first_name", "last_name", "email", "phone", "tags", "updated_at"]
+
+
+@dataclass
+class Outcome:
+    """What an import did, or in a dry run would do."""
+
+    dry_run: bool
+    extra_columns: tuple[str, ...] = ()
+    rows: int = 0
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    left_out: int = 0
+    granted: int = 0
+    withdrawn: int = 0
+    conflicts: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    notes_not_shown: int = 0
+
+    def note(self, kept: list[Problem], problem: Problem) -> None:
+        """Keep a note; of a file with thousands of them the first thousand of each kind."""
+        if len(kept) < MOST_NOTES:
+            kept.append(problem)
+        else:
+            self.notes_not_shown += 1
+
+    def counts(self) -> dict[str, int]:
+        names = ("rows", "created", "changed", "unchanged", "left_out", "granted", "withdrawn")
+        return {name: getattr(self, name) for name in names}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        return {
+            **self.counts(),
+            "conflicts": [{"line": note.line, "reason": note.message} for note in self.conflicts],
+            "warnings": [{"line": note.line, "column": note.column, "message": note.message} for note in self.warnings],
+            "notes_not_shown": self.notes_not_shown,
+            "extra_columns": list(self.extra_columns),
+            "dry_run": self.dry_run,
+        }
+
+
+def import_customers(
+    tenant: Tenant,
+    actor: Actor,
+    path: Path,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Outcome:
+    """Bring the book to what the file says, in one transaction.
+
+    A dry run does all of it and takes it back. Raises `csv_rows.Refused` before anything is written if the file
+    cannot be read from front to back. Blank fields leave what the book has; tags are added, never taken off.
+    """
+    now = timezone.now()
+    outcome = Outcome(dry_run, csv_rows.read_header(path).extra)
+    for _ in csv_rows.read(path, zone=tenant.zone, now=now):
+        pass
+    with transaction.atomic():
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # one import of a tenant at a time
+        rows = csv_rows.read(path, zone=tenant.zone, now=now)
+        while batch := list(itertools.islice(rows, BATCH)):
+            _Batch(tenant, actor, outcome, now).carry_out(batch)
+            progress(outcome.rows)
+        notes = {"conflicts": len(outcome.conflicts), "warnings": len(outcome.warnings)}
+        audit.record(tenant, actor, "customers.imported", after={**outcome.counts(), **notes})
+        if dry_run:
+            transaction.set_rollback(True)
+    return outcome
+
+
+class _Batch:
+    """Some rows of the file, weighed one by one and written together."""
+
+    def __init__(self, tenant: Tenant, actor: Actor, outcome: Outcome, now: datetime) -> None:
+        self.tenant, self.actor, self.outcome, self.now = tenant, actor, outcome, now
+        self.added: list[Entry] = []
+        self.changed: dict[int, Entry] = {}
+        self.events: list[tuple[Entry, ConsentEvent]] = []
+
+    def carry_out(self, rows: list[Row]) -> None:
+        rows = [self._as_kept(row) for row in rows]
+        book = Book.load(self.tenant, rows)
+        for row in rows:
+            self.outcome.rows += 1
+            entry = self._customer(book, row)
+            if entry and row.granted is not None:
+                self._consent(book, row, entry)
+        self._write()
+
+    def _as_kept(self, row: Row) -> Row:
+        """Return the row with address and phone as the book keeps them; what is unusable stays as written."""
+        email = normalise.email_as_kept(row.email)
+        wrong = normalise.email_problem(email) if email else None
+        if wrong:
+            self._warn(row, "email", f"kept as it is written, but it will not reach Mailchimp: {wrong}")
+        phone = normalise.phone_as_kept(row.phone, self.tenant.country) if row.phone else ""
+        if phone is None:
+            self._warn(row, "phone", f"kept as it is written: {normalise.phone_problem(self.tenant.country)}")
+        values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
+        return Row(**values | {"email": email, "phone": row.phone if phone is None else phone})
+
+    def _warn(self, row: Row, column: str, message: str) -> None:
+        self.outcome.note(self.outcome.warnings, Problem(row.line, column, message))
+
+    def _customer(self, book: Book, row: Row) -> Entry | None:
+        """Find the row's customer and bring them up to date, or make a new one; None for a row about nobody."""
+        entry, why_new = book.match(row)
+        if entry is None:
+            return self._new(book, row, why_new)
+        if not book.update(entry, _fields(row, entry.customer)):
+            self.outcome.unchanged += 1
+            return entry
+        self.outcome.changed += 1
+        if entry.customer.pk:
+            self.changed[entry.customer.pk] = entry
+        return entry
+
+    def _new(self, book: Book, row: Row, why_new: str) -> Entry | None:
+        if not (row.first_name or row.last_name or row.email or row.phone):
+            self.outcome.left_out += 1
+            self._warn(row, "first_name", "left out: there is no name, e-mail or phone in this line")
+            return None
+        if why_new:
+            self._warn(row, "email", why_new)
+        customer = Customer(tenant=self.tenant)
+        for name, value in _fields(row, customer).items():
+            setattr(customer, name, value)
+        entry = book.add(customer)
+        self.added.append(entry)
+        self.outcome.created += 1
+        return entry
+
+    def _consent(self, book: Book, row: Row, entry: Entry) -> None:
+        refused = ledger.weigh(book.standing(entry), granted=bool(row.granted), claimed_at=row.claimed_at, now=self.now)
+        if isinstance(refused, ledger.Conflict):
+            self.outcome.note(self.outcome.conflicts, Problem(row.line, "marketing_consent", refused.reason))
+        if refused:
+            return
+        event = ConsentEvent(
+            tenant=self.tenant,
+            state=GRANTED if row.granted else WITHDRAWN,
+            claimed_at=row.claimed_at,
+            source=self._source(row),
+            wording_text=row.wording,
+            address=entry.address,
+            actor_kind=self.actor.kind,
+            actor_id=self.actor.id,
+            actor_name=self.actor.name,
+        )
+        self.events.append((entry, event))
+        book.learn(entry, event.state, min(row.claimed_at or self.now, self.now), row.claimed_at)
+        if row.granted:
+            self.outcome.granted += 1
+        else:
+            self.outcome.withdrawn += 1
+
+    def _source(self, row: Row) -> str:
+        if row.source and row.source not in SOURCES:
+            known = ", ".join(sorted(SOURCES))
+            self._warn(row, "consent_source", f"recorded as import; the sources we know are {known}")
+        return row.source if row.source in SOURCES else ConsentSource.IMPORT
+
+    def _write(self) -> None:
+        """Write the batch; the ledger's trigger brings consent states along."""
+        Customer.objects.bulk_create(entry.customer for entry in self.added)
+        Customer.objects.bulk_create(
+            _in_order(self.changed.values()), update_conflicts=True, unique_fields=["id"], update_fields=UPDATED
+        )
+        for entry, event in self.events:
+            event.customer = entry.customer
+        ConsentEvent.objects.bulk_create(event for _, event in self.events)
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Customer]:
+    return sorted((entry.customer for entry in entries), key=lambda customer: customer.pk)
+
+
+def _fields(row: Row, customer: Customer) -> dict[str, Any]:
+    """Return what the row has to say about the customer's fields; a blank says nothing."""
+    said = {
+        "external_id": row.external_id,
+        "first_name": row.first_name,
+        "last_name": row.last_name,
+        "email": row.email,
+        "phone": row.phone,
+    }
+    tags = {"tags": list(unique([*customer.tags, *row.tags]))} if row.tags else {}
+    return {name: value for name, value in said.items() if value} | tags
