@@ -50,9 +50,7 @@ class KnownAudience(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["tenant", "data_centre", "audience_id"], name="known_audience_once"
-            ),
+            models.UniqueConstraint(fields=["tenant", "data_centre", "audience_id"], name="known_audience_once"),
             models.UniqueConstraint(fields=["tenant", "id"], name="known_audience_of_tenant"),
         ]
 
@@ -84,9 +82,7 @@ class KnownMember(models.Model):
     refusal: models.JSONField[Any, Any] = models.JSONField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["tenant", "audience", "address"], name="known_member_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["tenant", "audience", "address"], name="known_member_once")]
 
     def __str__(self) -> str:
         return f"known member {self.pk}"
@@ -148,9 +144,7 @@ class StandingCount(models.Model):
     customers = models.BigIntegerField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["tenant", "bucket", "reason"], name="standing_count_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["tenant", "bucket", "reason"], name="standing_count_once")]
 
     def __str__(self) -> str:
         return f"{self.bucket} {self.reason}: {self.customers}"

@@ -1,5 +1,80 @@
-"""Jobs."""
+"""Jobs: an id, a load and one call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, transaction
+from procrastinate import App, Blueprint, RetryDecision
+from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import Job
+from procrastinate.retry import BaseRetryStrategy
+
+from nexpura.sync import runs
+from nexpura.sync.clock import Clock
+from nexpura.sync.database import from_db
+from nexpura.sync.models import MemberResult, SyncRun
+from nexpura.sync.run import run_sync
+from nexpura.sync.store import Busy
+
+logger = logging.getLogger(__name__)
+blueprint = Blueprint()
 
 
-def on_app_ready(app: object) -> None:
+class NotYetError(Exception):
+    """The run, or the Mailchimp user it needs, is in somebody else's hands."""
+
+
+class ForAsLongAsItTakes(BaseRetryStrategy):
+    """A run that has to wait, lost its database or met our shutdown is tried again; its own record tells the rest."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, NotYetError | OperationalError | InterfaceError | asyncio.CancelledError):
+            return RetryDecision(retry_in={"seconds": 2})
+        return None
+
+
+@blueprint.task(name="sync", queue="sync", retry=ForAsLongAsItTakes())
+async def sync(run_id: int) -> None:
+    """Carry out one run."""
+    if isinstance(await run_sync(run_id, clock=Clock()), Busy):
+        raise NotYetError(f"run {run_id}")
+
+
+@blueprint.periodic(cron="* * * * *")
+@blueprint.task(name="tick", queue="schedule", queueing_lock="tick")
+async def tick(timestamp: int) -> None:
+    """Each minute: start what is due, revive what is stranded."""
+    now = datetime.now(UTC)
+    started, revived = await from_db(runs.start_due)(now), await from_db(runs.revive)(now)
+    if started or revived:
+        logger.info("tick: %s started, %s revived", started, revived)
+
+
+@blueprint.periodic(cron="17 3 * * *")
+@blueprint.task(name="tidy", queue="schedule", queueing_lock="tidy")
+async def tidy(timestamp: int) -> None:
+    """Each night: drop results older than 30 days."""
+    await from_db(_tidy)()
+
+
+def _tidy() -> None:
+    MemberResult.objects.filter(run__finished_at__lt=datetime.now(UTC) - timedelta(days=30)).delete()
+
+
+def enqueue(run: SyncRun) -> bool:
+    """Queue the job that carries out `run`; False if it is queued already. Call inside a transaction."""
+    try:
+        with transaction.atomic():  # a refused job must not spoil the transaction around it
+            sync.configure(queueing_lock=f"run-{run.pk}").defer(run_id=run.pk)
+    except AlreadyEnqueued:
+        return False
+    return True
+
+
+def on_app_ready(app: App) -> Any:
     """Called by Procrastinate once its app is ready."""
+    app.add_tasks_from(blueprint, namespace="nexpura")

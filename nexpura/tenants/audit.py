@@ -49,9 +49,7 @@ def record(
     what it speaks of, or the reverse, would be no evidence.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError(
-            "an audit line belongs in the transaction of what it records"
-        )
+        raise transaction.TransactionManagementError("an audit line belongs in the transaction of what it records")
     return AuditEvent.objects.create(
         tenant=tenant,
         actor_kind=actor.kind,

@@ -45,9 +45,7 @@ class TenantUserManager(BaseUserManager["TenantUser"]):
     def get_by_natural_key(self, username: str | None) -> TenantUser:
         return self.get(email=(username or "").strip().lower())
 
-    def create_user(
-        self, *, tenant: Tenant, email: str, role: str, password: str, name: str = ""
-    ) -> TenantUser:
+    def create_user(self, *, tenant: Tenant, email: str, role: str, password: str, name: str = "") -> TenantUser:
         """Make a user; the password is stored hashed only."""
         user = TenantUser(tenant=tenant, email=email.strip().lower(), role=role, name=name)
         user.set_password(password)
@@ -74,9 +72,7 @@ class TenantUser(AbstractBaseUser):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(role__in=[role.value for role in Role]), name="user_role_known"
-            ),
+            models.CheckConstraint(condition=models.Q(role__in=[role.value for role in Role]), name="user_role_known"),
             models.UniqueConstraint(fields=["tenant", "id"], name="user_of_tenant"),
         ]
 

@@ -278,9 +278,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "constraints": [
-                    models.UniqueConstraint(fields=("tenant", "address"), name="dirty_address_once")
-                ],
+                "constraints": [models.UniqueConstraint(fields=("tenant", "address"), name="dirty_address_once")],
             },
         ),
         migrations.AddConstraint(
@@ -295,15 +293,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="knownmember",
-            constraint=models.UniqueConstraint(
-                fields=("tenant", "audience", "address"), name="known_member_once"
-            ),
+            constraint=models.UniqueConstraint(fields=("tenant", "audience", "address"), name="known_member_once"),
         ),
         migrations.AddConstraint(
             model_name="standingcount",
-            constraint=models.UniqueConstraint(
-                fields=("tenant", "bucket", "reason"), name="standing_count_once"
-            ),
+            constraint=models.UniqueConstraint(fields=("tenant", "bucket", "reason"), name="standing_count_once"),
         ),
         migrations.AddIndex(
             model_name="syncrun",
@@ -343,8 +337,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="memberresult",
-            constraint=models.UniqueConstraint(
-                fields=("tenant", "run", "address"), name="one_result_per_address"
-            ),
+            constraint=models.UniqueConstraint(fields=("tenant", "run", "address"), name="one_result_per_address"),
         ),
     ]

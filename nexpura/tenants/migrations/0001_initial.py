@@ -64,9 +64,7 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(fields=["tenant", "-id"], name="audit_newest"),
-                    models.Index(
-                        fields=["tenant", "subject_kind", "subject_id", "-id"], name="audit_of_subject"
-                    ),
+                    models.Index(fields=["tenant", "subject_kind", "subject_id", "-id"], name="audit_of_subject"),
                 ],
                 "constraints": [
                     models.CheckConstraint(

@@ -1,0 +1,129 @@
+"""The smallest safe change: verdict and known member in, one decision out.
+
+No path leads from here to a subscribed member but `Add`, which Mailchimp ignores for whoever is already
+there, and `Undo`, which is built only where the last unsubscribe was ours and nobody acted since (B2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+
+from nexpura.audience.consent import Granted, Verdict, Withheld
+from nexpura.audience.desired import DesiredMember, Terms, member_for
+from nexpura.audience.facts import AddressFacts
+from nexpura.audience.member import Cause, KnownMember, Refusal, Status
+from nexpura.audience.plan import Add, Bucket, Decision, NoChange, OptOut, Undo, Update
+from nexpura.audience.reasons import Reason
+
+RULES_VERSION = 1
+"""Raised when a rule changes what it decides: every address is then looked at again."""
+
+MAILABLE = (Status.SUBSCRIBED, Status.PENDING)
+LEFT_ALONE = (Status.ARCHIVED,)
+
+
+def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Terms, now: datetime) -> Decision:
+    """Return what has to happen to one address."""
+    if isinstance(verdict, Granted):
+        return _granted(verdict, facts, known, terms, now)
+    if verdict.withdrawal is not None:
+        return _withdrawn(verdict, verdict.withdrawal.id, facts, known)
+    return _never_granted(verdict, known)
+
+
+def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: Terms, now: datetime) -> Decision:
+    desired = member_for(verdict, terms)
+    if facts.problem:
+        return NoChange(Bucket.FAILED, Reason.INVALID_EMAIL, facts.problem)
+    if refused := _refused_before(desired, known, now):
+        return refused
+    if known.status is Status.ABSENT:
+        status = Status.PENDING if terms.double_optin else Status.SUBSCRIBED
+        return Add(facts.email or facts.address, desired.merge_fields, status, desired.consent_at, desired.consent_ip)
+    if _is_our_opt_out(known) and known.opt_out:
+        return Undo(known.opt_out.changed, desired.merge_fields, desired.consent_at, desired.consent_ip)
+    differing = _differing(desired.merge_fields, known)
+    if differing and known.status not in LEFT_ALONE:
+        before = {tag: known.merge_fields.get(tag, "") for tag in differing}
+        return Update(known.status, before, differing, desired.merge_fields)
+    return standing_of(known.status)
+
+
+def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:
+    if known.status in MAILABLE:
+        if known.carried_out is not None and known.carried_out >= withdrawal:
+            return NoChange(Bucket.KEPT, Reason.SUBSCRIBED_AGAIN)
+        return OptOut(Cause.WITHDRAWAL, known.status, withdrawal)
+    proven = known.status is not Status.ABSENT or facts.absence_proven
+    return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal if proven else None)
+
+
+def _never_granted(verdict: Withheld, known: KnownMember) -> Decision:
+    """Somebody without a grant holds the address, or nobody: only a member we made ourselves is ours to end (B5)."""
+    if known.added_by_us and known.status in MAILABLE and known.opt_out is None:
+        return OptOut(Cause.MOVED, known.status, None)
+    return NoChange(Bucket.WITHHELD, verdict.reason)
+
+
+def standing_of(status: Status) -> NoChange:
+    """Return where customers with a grant stand whose member has this status and needs no change."""
+    match status:
+        case Status.SUBSCRIBED:
+            return NoChange(Bucket.AGREEMENT)
+        case Status.PENDING:
+            return NoChange(Bucket.ASKED, Reason.AWAITING_CONFIRMATION)
+        case Status.UNSUBSCRIBED:
+            return NoChange(Bucket.KEPT, Reason.UNSUBSCRIBED_THERE)
+        case Status.CLEANED:
+            return NoChange(Bucket.KEPT, Reason.CLEANED)
+        case Status.ARCHIVED:
+            return NoChange(Bucket.KEPT, Reason.ARCHIVED)
+        case Status.TRANSACTIONAL:
+            return NoChange(Bucket.KEPT, Reason.NON_SUBSCRIBED)
+        case Status.ABSENT:
+            return NoChange(Bucket.WAITING, Reason.NOT_REACHED)
+
+
+def standing_of_refusal(refusal: Refusal) -> NoChange:
+    """Return where customers stand whom Mailchimp refused: what only the person can change is kept, not failed."""
+    reason = Reason(refusal.reason)
+    if refusal.retry_at is not None:
+        return NoChange(Bucket.WAITING, reason, refusal.detail, retry_at=refusal.retry_at)
+    kept = reason in (Reason.COMPLIANCE, Reason.FORGOTTEN)
+    return NoChange(Bucket.KEPT if kept else Bucket.FAILED, reason, refusal.detail)
+
+
+def fingerprint(merge_fields: Mapping[str, str]) -> str:
+    """Return a short digest of what was sent, to tell whether something changed since it was refused."""
+    return hashlib.sha256(json.dumps(sorted(merge_fields.items())).encode()).hexdigest()[:32]
+
+
+def _refused_before(desired: DesiredMember, known: KnownMember, now: datetime) -> NoChange | None:
+    refusal = known.refusal
+    if refusal is None or refusal.fingerprint != fingerprint(desired.merge_fields):
+        return None
+    if refusal.retry_at is not None and refusal.retry_at <= now:
+        return None
+    return standing_of_refusal(refusal)
+
+
+def _is_our_opt_out(known: KnownMember) -> bool:
+    return (
+        known.status is Status.UNSUBSCRIBED
+        and known.opt_out is not None
+        and known.opt_out.changed == known.last_changed
+    )
+
+
+def _differing(wanted: Mapping[str, str], known: KnownMember) -> dict[str, str]:
+    """Return the wanted values that Mailchimp does not hold, unless it rewrote that very value before."""
+    differing = {}
+    for tag, value in wanted.items():
+        held = known.merge_fields.get(tag, "")
+        rewritten = known.rewritten.get(tag)
+        if held != value and not (rewritten and rewritten.sent == value and rewritten.got == held):
+            differing[tag] = value
+    return differing

@@ -1,0 +1,50 @@
+"""What the book holds about one address: a plain snapshot for the rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentFact:
+    """One event of the ledger; `at` is its effective time (B1a)."""
+
+    id: int
+    granted: bool
+    at: datetime
+    ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerFacts:
+    """One customer who holds the address, with all of their own consent events, in any order."""
+
+    customer_id: int
+    first_name: str = ""
+    last_name: str = ""
+    phone: str = ""
+    events: tuple[ConsentFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFacts:
+    """Everything the rules need about one address.
+
+    `withdrawals` are those recorded for this very address, whoever holds it now. `problem` says why the
+    address cannot be written to (None: it can). `absence_proven` tells whether not knowing a member means
+    there is none. `version` is the mark these facts were read under.
+    """
+
+    address: str
+    customers: tuple[CustomerFacts, ...] = ()
+    withdrawals: tuple[ConsentFact, ...] = ()
+    problem: str | None = None
+    absence_proven: bool = True
+    version: int = 0
+    email: str = ""
+    """The address as the book spells it, which is how a new member is written."""
+
+    @property
+    def customer_ids(self) -> tuple[int, ...]:
+        return tuple(customer.customer_id for customer in self.customers)

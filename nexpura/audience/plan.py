@@ -1,0 +1,111 @@
+"""Changes, and a run's plan: what is to be done, counted before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from nexpura.audience.member import Cause, Status
+from nexpura.audience.reasons import Reason
+
+
+class Bucket(StrEnum):
+    """Where a customer stands after a run (B7)."""
+
+    AGREEMENT = "agreement"
+    ADDED = "added"
+    UPDATED = "updated"
+    UNSUBSCRIBED = "unsubscribed"
+    ASKED = "asked"
+    KEPT = "kept"
+    WITHHELD = "withheld"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Make a member. `status_if_new` is used by Mailchimp only if there is none: nobody's status can flip."""
+
+    email: str
+    merge_fields: Mapping[str, str]
+    status_if_new: Status
+    consent_at: datetime
+    consent_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Bring an existing member's fields into agreement; its status is not sent."""
+
+    status: Status
+    before: Mapping[str, str]
+    merge_fields: Mapping[str, str]
+    """What differs: all that is sent."""
+    desired: Mapping[str, str]
+    """Every field the book wants, to know the change again if it is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """Unsubscribe a subscribed or pending member. `withdrawal` is the event carried out (None: moved away)."""
+
+    cause: Cause
+    before: Status
+    withdrawal: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Subscribe again a member whom we unsubscribed, after a newer grant, if nobody has touched it since."""
+
+    unchanged_since: datetime
+    merge_fields: Mapping[str, str]
+    consent_at: datetime
+    consent_ip: str = ""
+
+
+Change = Add | Update | OptOut | Undo
+
+
+@dataclass(frozen=True, slots=True)
+class NoChange:
+    """Nothing to send: where the customers of the address stand, and why.
+
+    `carried_out` is the withdrawal that needs no call any more. `retry_at` is when to look again unasked.
+    """
+
+    bucket: Bucket
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    carried_out: int | None = None
+    retry_at: datetime | None = None
+
+
+Decision = Change | NoChange
+
+BRAKE_PEOPLE = 10
+BRAKE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many changes of each kind a run is about to make, and how large the audience is."""
+
+    adds: int = 0
+    updates: int = 0
+    opt_outs: int = 0
+    undos: int = 0
+    subscribed: int = 0
+    """Subscribed members of the audience before the run."""
+
+    @property
+    def total(self) -> int:
+        return self.adds + self.updates + self.opt_outs + self.undos
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether an unattended run must stop before its opt-outs (B9): more than ten people and 5 %."""
+        return self.opt_outs > BRAKE_PEOPLE and self.opt_outs > BRAKE_SHARE * self.subscribed

@@ -1,0 +1,70 @@
+"""The book's side of a chunk of addresses, as the rules read it: four queries, whatever the chunk's size."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
+from nexpura.audience.member import UNKNOWN, KnownMember
+from nexpura.customers.models import ConsentEvent, ConsentState, Customer
+from nexpura.customers.normalise import email_problem
+from nexpura.sync import models
+from nexpura.sync.store.records import known_from_row
+
+
+def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[AddressFacts]:
+    """Return the facts of each address of `marks` (address to the version of its mark), blank ones left out."""
+    addresses = [address for address in marks if address]
+    customers = list(
+        Customer.objects.filter(tenant_id=tenant_id, address__in=addresses)
+        .order_by("id")
+        .only("id", "first_name", "last_name", "phone", "email", "address")
+    )
+    events = _events([customer.pk for customer in customers], tenant_id)
+    withdrawals = _withdrawals(addresses, tenant_id)
+    holders: dict[str, list[Customer]] = defaultdict(list)
+    for customer in customers:
+        holders[customer.address].append(customer)
+    return [
+        AddressFacts(
+            address=address,
+            customers=tuple(_customer_facts(customer, events[customer.pk]) for customer in holders[address]),
+            withdrawals=tuple(withdrawals[address]),
+            problem=email_problem(address),
+            absence_proven=absence_proven,
+            version=marks[address],
+            email=holders[address][0].email.strip() if holders[address] else address,
+        )
+        for address in addresses
+    ]
+
+
+def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) -> dict[str, KnownMember]:
+    """Return the mirror's view of each address; one never seen is `UNKNOWN`."""
+    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=addresses)
+    seen = {row.address: known_from_row(row) for row in rows}
+    return {address: seen.get(address, UNKNOWN) for address in addresses}
+
+
+def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> CustomerFacts:
+    phone = customer.phone if customer.phone.startswith("+") else ""
+    return CustomerFacts(customer.pk, customer.first_name, customer.last_name, phone, tuple(events))
+
+
+def _events(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
+    found: dict[int, list[ConsentFact]] = defaultdict(list)
+    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__in=customer_ids):
+        found[event.customer_id].append(_consent_fact(event))
+    return found
+
+
+def _withdrawals(addresses: Sequence[str], tenant_id: int) -> dict[str, list[ConsentFact]]:
+    found: dict[str, list[ConsentFact]] = defaultdict(list)
+    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, address__in=addresses, state=ConsentState.WITHDRAWN):
+        found[event.address].append(_consent_fact(event))
+    return found
+
+
+def _consent_fact(event: ConsentEvent) -> ConsentFact:
+    return ConsentFact(event.pk, event.state == ConsentState.GRANTED, event.effective_at, event.ip or "")

@@ -1,0 +1,24 @@
+"""`nexpura disconnect`: forget key and audience, keep the history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nexpura.sync import connect, panel
+from nexpura.tenants.audit import Actor
+from nexpura.tenants.commands import TenantCommand
+
+
+class Command(TenantCommand):
+    help = "Disconnect a tenant from Mailchimp: the key is cleared, the history stays."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = self.tenant(options["tenant"])
+        unsent = panel.unsent_opt_outs(tenant)
+        connect.disconnect(tenant, Actor.command())
+        if options["json"]:
+            self.print_json({"connected": False, "unsent_opt_outs": unsent})
+            return
+        self.stdout.write("Disconnected. The API key is gone; the history stays.")
+        if unsent:
+            self.tell(f"Note: {unsent} opt-outs had not reached Mailchimp yet.")

@@ -1,0 +1,70 @@
+"""`nexpura worker`: carries out queued runs and keeps the daily schedule. Any number, on any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from argparse import ArgumentParser
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+from procrastinate import App
+from procrastinate.contrib.django import app as django_app
+from procrastinate.contrib.django.django_connector import DjangoConnector
+
+from nexpura.sync.database import close_connections
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Carry out queued syncs and the daily schedule until stopped (SIGTERM or Ctrl-C)."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--concurrency", type=int, default=20, help="runs in flight in this process (20)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        asyncio.run(work(options["concurrency"]))
+        close_connections()
+
+
+async def work(concurrency: int) -> None:
+    """Work until stopped; put back what is under way when stopping takes longer than a few seconds."""
+    connector = django_app.connector
+    assert isinstance(connector, DjangoConnector)
+    app = django_app.with_connector(connector.get_worker_connector())
+    async with app.open_async():
+        rescuing = asyncio.create_task(_rescue(app))
+        try:
+            await app.run_worker_async(
+                concurrency=concurrency,
+                fetch_job_polling_interval=1,
+                shutdown_graceful_timeout=settings.NEXPURA_STALL / 3,
+                update_heartbeat_interval=settings.NEXPURA_HEARTBEAT,
+                stalled_worker_timeout=settings.NEXPURA_STALL,
+                delete_jobs="successful",
+                install_signal_handlers=True,
+            )
+        finally:
+            rescuing.cancel()
+            with suppress(asyncio.CancelledError):
+                await rescuing
+
+
+async def _rescue(app: App) -> None:
+    """Give the jobs of dead workers back to the queue; beside the jobs, as a full worker must rescue too.
+
+    The job begins its run anew only if the run shows no sign of life: a worker that was merely slow keeps it.
+    """
+    while True:
+        await asyncio.sleep(settings.NEXPURA_HEARTBEAT)
+        try:
+            for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.NEXPURA_STALL):
+                logger.warning("job %s is given back: its worker shows no sign of life", job.id)
+                await app.job_manager.retry_job(job)
+        except (DatabaseError, OSError):
+            logger.warning("the database does not answer; looking for stalled jobs again shortly")

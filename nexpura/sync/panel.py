@@ -1,0 +1,144 @@
+"""The state of a tenant's Mailchimp integration, as pages and commands show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.utils import timezone
+
+from nexpura.audience.reasons import explanation
+from nexpura.customers.models import Customer
+from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.sync import runs, schedule
+from nexpura.sync.models import AddressStanding, Bucket, StandingCount, SyncRun
+from nexpura.tenants.models import Tenant
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One address that Mailchimp will not take, and the customers who hold it."""
+
+    customer_ids: tuple[int, ...]
+    email: str
+    reason: str
+    detail: str
+    remedy: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many customers stand under one reason, with what to say about it."""
+
+    code: str
+    sentence: str
+    remedy: str
+    customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Everything the Mailchimp panel shows. `run` is the newest; `finished` the newest that is over."""
+
+    integration: Integration | None
+    status: str
+    run: SyncRun | None
+    finished: SyncRun | None
+    unsent_opt_outs: int
+    failures: tuple[Failure, ...]
+    failure_count: int
+    kept: tuple[Counted, ...]
+    withheld: tuple[Counted, ...]
+    waiting: tuple[Counted, ...]
+    worker_seen: bool
+    overdue: bool
+
+    @property
+    def connected(self) -> bool:
+        return self.integration is not None and self.integration.is_connected
+
+
+def state(tenant: Tenant) -> Panel:
+    """Return what the panel shows now; a handful of indexed queries, whatever the size of the book."""
+    integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
+    counts = list(StandingCount.objects.filter(tenant=tenant, customers__gt=0).order_by("-customers"))
+    return Panel(
+        integration=integration,
+        status=integration.status if integration else "",
+        run=tenant.sync_runs.order_by("-id").first(),
+        finished=tenant.sync_runs.exclude(status__in=SyncRun.ACTIVE).order_by("-id").first(),
+        unsent_opt_outs=unsent_opt_outs(tenant),
+        failures=failures(tenant, SHOWN),
+        failure_count=sum(count.addresses for count in counts if count.bucket == Bucket.FAILED),
+        kept=_counted(counts, Bucket.KEPT),
+        withheld=_counted(counts, Bucket.WITHHELD),
+        waiting=_counted(counts, Bucket.WAITING),
+        worker_seen=runs.worker_seen(),
+        overdue=integration is not None and _overdue(integration, timezone.now()),
+    )
+
+
+def failures(tenant: Tenant, limit: int | None = None) -> tuple[Failure, ...]:
+    """Return the addresses that stand as failed, with the customers who hold them."""
+    listed = AddressStanding.objects.filter(tenant=tenant, bucket=Bucket.FAILED).order_by("address")[:limit]
+    rows = list(listed)
+    holders: dict[str, list[Customer]] = {row.address: [] for row in rows}
+    for customer in Customer.objects.filter(tenant=tenant, address__in=list(holders)).order_by("id"):
+        holders[customer.address].append(customer)
+    return tuple(
+        Failure(
+            customer_ids=tuple(customer.pk for customer in holders[row.address]),
+            email=holders[row.address][0].email if holders[row.address] else row.address,
+            reason=explanation(row.reason).sentence,
+            detail=row.detail,
+            remedy=explanation(row.reason).remedy,
+            code=row.reason,
+        )
+        for row in rows
+    )
+
+
+def unsent_opt_outs(tenant: Tenant) -> int:
+    """Count the members still mailable in Mailchimp whose address is marked and whose newest word is a no (B10)."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(*) FROM sync_dirtyaddress AS d
+            JOIN sync_knownmember AS k ON k.tenant_id = d.tenant_id AND k.address = d.address
+                AND k.status IN ('subscribed', 'pending')
+            JOIN sync_knownaudience AS a ON a.id = k.audience_id
+            JOIN integrations_integration AS i ON i.tenant_id = d.tenant_id AND i.kind = 'mailchimp'
+                AND i.config ->> 'audience_id' = a.audience_id AND i.config ->> 'data_centre' = a.data_centre
+            WHERE d.tenant_id = %s AND EXISTS (
+                SELECT 1 FROM customers_consentevent AS e
+                WHERE e.tenant_id = d.tenant_id AND e.address = d.address AND e.state = 'withdrawn'
+                  AND e.id > coalesce(k.carried_out, 0)
+                  AND NOT EXISTS (
+                      SELECT 1 FROM customers_consentevent AS later
+                      JOIN customers_customer AS c ON c.id = later.customer_id AND c.address = d.address
+                      WHERE later.tenant_id = d.tenant_id AND later.state = 'granted'
+                        AND later.effective_at > e.effective_at))
+            """,
+            [tenant.pk],
+        )
+        (count,) = cursor.fetchone() or (0,)
+    return int(count)
+
+
+def _counted(counts: list[StandingCount], bucket: Bucket) -> tuple[Counted, ...]:
+    return tuple(
+        Counted(count.reason, explanation(count.reason).sentence, explanation(count.reason).remedy, count.customers)
+        for count in counts
+        if count.bucket == bucket
+    )
+
+
+def _overdue(integration: Integration, now: datetime) -> bool:
+    if not (integration.is_connected and integration.config.get("auto_sync")):
+        return False
+    since = integration.last_success_at or integration.connected_at
+    return since is not None and now - since > schedule.OVERDUE

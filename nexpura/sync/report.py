@@ -1,0 +1,72 @@
+"""Runs and panels as the plain values that `--json` prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from django.utils import timezone
+
+from nexpura.sync import panel
+from nexpura.sync.models import MemberResult, SyncRun
+from nexpura.sync.panel import Panel
+
+
+def of_run(run: SyncRun) -> dict[str, Any]:
+    """Return a run with the keys scripts rely on; buckets count customers, `synced` counts addresses."""
+    counts = run.counts or {}
+    end = run.finished_at or timezone.now()
+    return {
+        "run_id": run.pk,
+        "trigger": run.trigger,
+        "status": run.status,
+        "faulty": run.faulty,
+        "synced": run.synced,
+        "added": counts.get("added", 0),
+        "updated": counts.get("updated", 0),
+        "unsubscribed": counts.get("unsubscribed", 0),
+        "unchanged": counts.get("agreement", 0),
+        "pending": counts.get("asked", 0),
+        "kept": counts.get("kept", 0),
+        "withheld": counts.get("withheld", 0),
+        "waiting": counts.get("waiting", 0),
+        "failed": counts.get("failed", 0),
+        "failures": [asdict(failure) for failure in panel.failures(run.tenant)] if not run.is_active else [],
+        "book": run.book,
+        "writes": run.results.filter(state=MemberResult.State.ACCEPTED).count(),
+        "requests": run.requests,
+        "seconds": round((end - (run.started_at or run.queued_at)).total_seconds(), 3),
+        "error": run.error,
+    }
+
+
+def of_panel(state: Panel) -> dict[str, Any]:
+    """Return what `nexpura status --json` prints; never the key but for its last four characters."""
+    integration = state.integration
+    config = integration.config if integration else {}
+    return {
+        "status": state.status or "never connected",
+        "audience": config.get("audience_id"),
+        "audience_name": config.get("audience_name"),
+        "data_centre": config.get("data_centre"),
+        "key_last4": config.get("key_last4"),
+        "auto_sync": config.get("auto_sync"),
+        "last_sync_at": integration and integration.last_sync_at,
+        "last_checked_at": integration and integration.last_checked_at,
+        "next_sync_at": integration and integration.next_sync_at,
+        "unsent_opt_outs": state.unsent_opt_outs,
+        "worker_seen": state.worker_seen,
+        "overdue": state.overdue,
+        "error": integration and integration.error,
+        "last_run": of_run(state.finished) if state.finished else None,
+    }
+
+
+def line(run: SyncRun) -> str:
+    """Return the one line a person looks for."""
+    if run.status in (SyncRun.Status.SUCCEEDED, SyncRun.Status.PARTIAL):
+        failed = run.counts.get("failed", 0)
+        partly = f"; {failed} could not be synced" if failed else ""
+        return f"✓ Synced {run.synced} subscribers{partly}"
+    error = run.error or {}
+    return " ".join(part for part in (error.get("title", run.status), error.get("detail"), error.get("remedy")) if part)

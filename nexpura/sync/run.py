@@ -1,0 +1,188 @@
+"""One run, whole: bring one audience to what its customers and their consent say it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from nexpura.audience.desired import Terms
+from nexpura.audience.member import KnownMember
+from nexpura.audience.plan import Undo
+from nexpura.mailchimp import errors
+from nexpura.mailchimp.calls import Call
+from nexpura.mailchimp.client import MailchimpClient
+from nexpura.mailchimp.key import ApiKey
+from nexpura.mailchimp.result import Deferred, Refused
+from nexpura.sync import endings, facts, line, outcome, store
+from nexpura.sync.clock import Clock
+from nexpura.sync.database import from_db
+from nexpura.sync.dispatch import call_for
+from nexpura.sync.store import Begun, Busy, Over, RunLostError, Work
+
+logger = logging.getLogger(__name__)
+
+CLEARED_FOR = 5.0
+"""Seconds a cleared change may wait before gate, token and lease are asked again."""
+AT_ONCE = 18
+"""Changes cleared together: two rounds of the nine places."""
+GIVE_UP_AFTER = 27
+"""Changes put off one after the other after which Mailchimp is taken to be away."""
+GIVING = ("add", "update", "undo")
+TAKING = ("opt_out",)
+
+
+async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
+    """Carry out a run to its end, whatever the end is; `Busy` if it has to wait for its turn.
+
+    Raises only what makes another try by the same job right: a lost database, or our own shutdown, before
+    which the run is put back into the queue.
+    """
+    begun = await from_db(store.begin)(run_id)
+    if not isinstance(begun, Begun):
+        return begun
+    async with line.to_mailchimp(ApiKey.parse(begun.key_text)) as mailchimp:
+        work = asyncio.create_task(_to_an_ending(begun, mailchimp, clock))
+        pulse = asyncio.create_task(_pulse(begun, mailchimp, work))
+        try:
+            ending = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            if pulse.done() and not pulse.cancelled():  # lost: cancelled, disconnected or taken over
+                ending = endings.CANCELLED
+            else:
+                await from_db(store.put_back)(begun)
+                raise
+        finally:
+            pulse.cancel()
+        await from_db(store.finish)(begun, ending, requests=mailchimp.requests, now=clock.now())
+        logger.info("run %s of tenant %s: %s %s", begun.id, begun.tenant_id, ending.status, ending.code)
+    return None
+
+
+async def _to_an_ending(run: Begun, mailchimp: MailchimpClient, clock: Clock) -> store.Ending:
+    try:
+        return await _carry_out(run, mailchimp, clock)
+    except RunLostError:
+        return endings.CANCELLED
+    except errors.MailchimpError as error:
+        return endings.of(error)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("run %s of tenant %s failed", run.id, run.tenant_id)
+        return endings.INTERNAL
+
+
+async def _carry_out(run: Begun, mailchimp: MailchimpClient, clock: Clock) -> store.Ending:
+    terms = await _read_audience(run, mailchimp)
+    await from_db(store.settle_landed)(run, clock.now())
+    horizon = await from_db(store.mark_due)(run, terms, clock.now())
+    last: str | None = None
+    while (last := await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, last)) is not None:
+        continue
+    plan = await from_db(store.plan_of)(run)
+    await _send(run, mailchimp, clock, GIVING)
+    if run.unattended and plan.needs_a_person:
+        return endings.stopped_by_brake(plan)
+    await _send(run, mailchimp, clock, TAKING)
+    return endings.SUCCEEDED
+
+
+async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
+    """Read the audience's settings, then all of its members, or those that changed since the last reading."""
+    audience = await mailchimp.audience(run.audience_id)
+    merge_fields = await mailchimp.merge_fields(run.audience_id)
+    reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields)
+    seen: set[str] = set()
+    totals: set[int] = set()
+    began_at: datetime | None = None
+    async for page in mailchimp.members(run.audience_id, since=reading.since):
+        began_at = min(began_at, page.at) if began_at else page.at
+        if reading.since is None:
+            seen.update(member.id for member in page.members)
+        totals.add(page.total_items)
+        await from_db(store.learn)(run, page.members)
+    complete = totals == {len(seen)}
+    if began_at is None:
+        raise errors.UnexpectedReply(0, "The listing has no page")
+    await from_db(store.reading_ended)(run, reading, began_at=began_at - timedelta(seconds=1), complete=complete)
+    return terms
+
+
+async def _send(run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...]) -> None:
+    """Send what is planned of these kinds and settle the results as they come."""
+    sending = _cleared(run, mailchimp, clock, kinds)
+    put_off = 0
+    waiting: list[tuple[Work, outcome.Settled]] = []
+    settled_at = time.monotonic()
+    try:
+        async for work, result in mailchimp.send_all(sending):
+            known = await _known(run, work)
+            waiting.append((work, outcome.of(work.change, known, result, clock.now())))
+            put_off = put_off + 1 if isinstance(result, Deferred) else 0
+            if put_off >= GIVE_UP_AFTER:
+                raise errors.TryLater(0, "Mailchimp does not answer")
+            if len(waiting) >= AT_ONCE or time.monotonic() - settled_at > 0.2:
+                await from_db(store.settle)(run, waiting)
+                waiting, settled_at = [], time.monotonic()
+    finally:
+        # Whatever ends the sending, what is known of it is kept.
+        await from_db(store.settle)(run, waiting)
+
+
+async def _cleared(
+    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...]
+) -> AsyncIterator[tuple[Work, Call]]:
+    """Yield changes whose gate, token and lease were asked less than five seconds before."""
+    while works := await from_db(store.cleared)(run, kinds, AT_ONCE):
+        asked_at = time.monotonic()
+        while works:
+            if time.monotonic() - asked_at > CLEARED_FOR:
+                await from_db(store.give_back)(run, works)
+                break
+            work = works.pop(0)
+            if await _may_be_sent(run, mailchimp, clock, work):
+                yield work, call_for(work.change, run.audience_id, work.address)
+
+
+async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, work: Work) -> bool:
+    """Look at the member once more before an undo: it goes ahead only where nobody acted since our opt-out."""
+    if not isinstance(work.change, Undo):
+        return True
+    try:
+        member = await mailchimp.member(run.audience_id, work.address)
+    except errors.NotFound as gone:
+        settled = outcome.of(work.change, await _known(run, work), Refused(gone), clock.now())
+    else:
+        if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
+            return True
+        settled = outcome.touched(work.change, await _known(run, work), member)
+    await from_db(store.settle)(run, [(work, settled)])
+    return False
+
+
+async def _known(run: Begun, work: Work) -> KnownMember:
+    known = await from_db(facts.known_members)(run.tenant_id, run.audience_pk, [work.address])
+    return known[work.address]
+
+
+async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending]) -> None:
+    """Show that the run lives; stop its work when it is no longer ours to do."""
+    while True:
+        await asyncio.sleep(settings.NEXPURA_HEARTBEAT)
+        try:
+            await from_db(store.beat)(run, mailchimp.requests)
+        except RunLostError:
+            work.cancel()
+            return
+        except (OperationalError, InterfaceError):
+            continue  # the database is away: the work will notice by itself, or it comes back in time

@@ -1,0 +1,125 @@
+"""Runs as people and the schedule start, watch and cancel them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.sync import schedule
+from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.tenants import audit
+from nexpura.tenants.audit import Actor
+from nexpura.tenants.models import Tenant
+
+
+class NotConnectedError(Exception):
+    """There is no connected Mailchimp integration to sync with."""
+
+
+def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool) -> tuple[SyncRun, bool]:
+    """Return the tenant's active run, made now if there is none, and whether it was made.
+
+    Two clicks never make two runs: the database holds at most one active run a tenant, and the integration's
+    row is locked while we look. Call inside a transaction. Raises `NotConnectedError`.
+    """
+    integration = Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP).first()
+    if integration is None or not integration.is_connected:
+        raise NotConnectedError
+    active = tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).first()
+    if active:
+        return active, False
+    audience = KnownAudience.objects.get(
+        tenant=tenant,
+        data_centre=integration.config["data_centre"],
+        audience_id=integration.config["audience_id"],
+    )
+    run = SyncRun.objects.create(
+        tenant=tenant, audience=audience, trigger=trigger, actor_name=actor.name, past_brake=past_brake
+    )
+    audit.record(tenant, actor, "mailchimp.sync_started", run, after={"trigger": trigger})
+    return run, True
+
+
+def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL) -> SyncRun:
+    """Queue a run for a worker, or return the one that is active. Raises `NotConnectedError`.
+
+    The button goes past the brake: a person asked for it.
+    """
+    from nexpura.sync import tasks
+
+    with transaction.atomic():
+        run, _ = create(tenant, actor, trigger, past_brake=trigger == SyncRun.Trigger.MANUAL)
+        tasks.enqueue(run)
+    return run
+
+
+def cancel(run: SyncRun, actor: Actor) -> None:
+    """Ask a run to end; one that no worker has begun ends at once."""
+    with transaction.atomic():
+        held = SyncRun.objects.select_for_update().get(pk=run.pk)
+        if not held.is_active or held.cancel_requested_at:
+            return
+        held.cancel_requested_at = timezone.now()
+        if held.status == SyncRun.Status.QUEUED:
+            held.status, held.finished_at = SyncRun.Status.CANCELLED, held.cancel_requested_at
+        held.save()
+        audit.record(held.tenant, actor, "mailchimp.sync_cancelled", held)
+
+
+def worker_seen() -> bool:
+    """Tell whether a worker has shown a sign of life lately."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM procrastinate_workers "
+            "WHERE last_heartbeat > now() - make_interval(secs => %s))",
+            [settings.NEXPURA_STALL],
+        )
+        (seen,) = cursor.fetchone() or (False,)
+    return bool(seen)
+
+
+def start_due(now: datetime) -> int:
+    """Queue a run for every integration whose time has come; returns how many.
+
+    The next time is moved before the run is queued, in one transaction: after downtime each tenant catches up
+    once, and two ticks never start the same day twice.
+    """
+    due = Integration.objects.filter(kind=MAILCHIMP, next_sync_at__lte=now).values_list("pk", flat=True)[:500]
+    started = 0
+    for pk in list(due):
+        with transaction.atomic():
+            integration = (
+                Integration.objects.select_for_update(skip_locked=True)
+                .select_related("tenant")
+                .filter(pk=pk, next_sync_at__lte=now)
+                .first()
+            )
+            if integration is None:
+                continue
+            tenant = integration.tenant
+            wanted = integration.is_connected and bool(integration.config.get("auto_sync"))
+            integration.next_sync_at = schedule.next_time(tenant.pk, tenant.zone, now) if wanted else None
+            integration.save(update_fields=["next_sync_at"])
+            if wanted:
+                start(tenant, Actor.system(), SyncRun.Trigger.SCHEDULE)
+                started += 1
+    return started
+
+
+def revive(now: datetime) -> int:
+    """Queue again every active run that nobody carries out: its worker died, or its job was lost."""
+    from nexpura.sync import tasks
+
+    late = now - timedelta(seconds=settings.NEXPURA_STALL)
+    stale = SyncRun.objects.filter(status=SyncRun.Status.RUNNING, heartbeat_at__lt=late) | SyncRun.objects.filter(
+        status=SyncRun.Status.QUEUED, queued_at__lt=late
+    )
+    revived = 0
+    for run in stale.exclude(trigger=SyncRun.Trigger.COMMAND, status=SyncRun.Status.QUEUED):
+        with transaction.atomic():
+            revived += tasks.enqueue(run)
+    return revived

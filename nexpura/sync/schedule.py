@@ -1,0 +1,28 @@
+"""When the daily sync of a tenant runs: in a quiet hour of its own time zone, spread over tenants. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+QUIET_FROM = 1
+QUIET_HOURS = 4
+OVERDUE = timedelta(hours=26)
+"""After this long without a success a schedule says so itself (B10)."""
+
+
+def next_time(tenant_id: int, zone: ZoneInfo, after: datetime) -> datetime:
+    """Return the tenant's next moment after `after`, in UTC; the same local time of day, every day.
+
+    Across a change of the clocks the local time is kept; a time that does not exist that day moves on with
+    the clocks.
+    """
+    seconds = int.from_bytes(hashlib.sha256(str(tenant_id).encode()).digest()[:4], "big") % (QUIET_HOURS * 3600)
+    local = after.astimezone(zone)
+    at = time(QUIET_FROM + seconds // 3600, seconds // 60 % 60, seconds % 60)
+    for days in (0, 1, 2):
+        moment = datetime.combine(local.date() + timedelta(days=days), at, tzinfo=zone).astimezone(UTC)
+        if moment > after:
+            return moment
+    raise AssertionError("a day has passed within two days")

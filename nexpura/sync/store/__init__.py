@@ -1,0 +1,37 @@
+"""All database work of a run, one file a stage: begin, learn, work, settle, finish.
+
+Every write of a run happens under its token: `fence` raises `RunLostError` once somebody else holds the run, so a
+worker that was taken for dead cannot write after its successor began.
+"""
+
+from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
+from nexpura.sync.store.finish import Ending, finish
+from nexpura.sync.store.learn import begin_reading, learn, reading_ended
+from nexpura.sync.store.records import RunLostError, Work, fence
+from nexpura.sync.store.settle import settle, settle_landed
+from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
+
+__all__ = [
+    "Begun",
+    "Busy",
+    "Ending",
+    "Over",
+    "RunLostError",
+    "Work",
+    "beat",
+    "begin",
+    "begin_reading",
+    "cleared",
+    "decide_chunk",
+    "fence",
+    "finish",
+    "give_back",
+    "learn",
+    "mark_due",
+    "plan_of",
+    "put_back",
+    "reading_ended",
+    "release",
+    "settle",
+    "settle_landed",
+]

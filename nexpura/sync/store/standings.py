@@ -1,0 +1,107 @@
+"""Set-based writes of standings and marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import connection
+
+from nexpura.audience.plan import NoChange
+
+
+def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
+    """Write where each address and its customers stand; an address that nobody holds keeps no row."""
+    held = [(address, count, what) for address, count, what in rows if count]
+    gone = [address for address, count, _ in rows if not count]
+    with connection.cursor() as cursor:
+        if held:
+            cursor.execute(
+                """
+                INSERT INTO sync_addressstanding (tenant_id, address, customers, bucket, reason, detail, retry_at)
+                SELECT %s, s.* FROM unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+                    AS s (address, customers, bucket, reason, detail, retry_at)
+                ORDER BY s.address
+                ON CONFLICT (tenant_id, address) DO UPDATE
+                    SET customers = excluded.customers, bucket = excluded.bucket, reason = excluded.reason,
+                        detail = excluded.detail, retry_at = excluded.retry_at, decided_at = now()
+                """,
+                [
+                    tenant_id,
+                    [address for address, _, _ in held],
+                    [count for _, count, _ in held],
+                    [what.bucket.value for _, _, what in held],
+                    [what.reason.value for _, _, what in held],
+                    [what.detail for _, _, what in held],
+                    [what.retry_at for _, _, what in held],
+                ],
+            )
+        if gone:
+            cursor.execute(
+                "DELETE FROM sync_addressstanding WHERE tenant_id = %s AND address = ANY(%s)", [tenant_id, gone]
+            )
+
+
+def carry_out(tenant_id: int, audience_pk: int, rows: Sequence[tuple[str, int | None]]) -> None:
+    """Remember the withdrawals that are dealt with (B2a)."""
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sync_knownmember AS k
+                (tenant_id, audience_id, address, carried_out, status, merge_fields, rewritten, contact_id, added_by_us)
+            SELECT %s, %s, s.address, s.event, '', '{}', '{}', '', false
+            FROM unnest(%s::text[], %s::bigint[]) AS s (address, event) ORDER BY s.address
+            ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
+                SET carried_out = greatest(k.carried_out, excluded.carried_out)
+            """,
+            [tenant_id, audience_pk, [address for address, _ in rows], [event for _, event in rows]],
+        )
+
+
+def unmark(tenant_id: int, rows: Sequence[tuple[str, int]]) -> None:
+    """Remove the marks whose version is still the one that was read."""
+    if not rows:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM sync_dirtyaddress AS d USING unnest(%s::text[], %s::bigint[]) AS s (address, version)
+            WHERE d.tenant_id = %s AND d.address = s.address AND d.version = s.version
+            """,
+            [[address for address, _ in rows], [version for _, version in rows], tenant_id],
+        )
+
+
+def mark_all(tenant_id: int, audience_pk: int) -> None:
+    """Mark every address the book holds, every one somebody withdrew for, and every member we made."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
+            SELECT %s, a.address, nextval('sync_mark_version') FROM (
+                SELECT address FROM customers_customer WHERE tenant_id = %s
+                UNION SELECT address FROM customers_consentevent WHERE tenant_id = %s AND state = 'withdrawn'
+                UNION SELECT address FROM sync_knownmember
+                    WHERE tenant_id = %s AND audience_id = %s AND (added_by_us OR opt_out IS NOT NULL)
+                UNION SELECT address FROM sync_addressstanding WHERE tenant_id = %s
+            ) AS a ORDER BY a.address
+            ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
+            """,
+            [tenant_id, tenant_id, tenant_id, tenant_id, audience_pk, tenant_id],
+        )
+
+
+def mark_retries(tenant_id: int, now: datetime) -> None:
+    """Mark the addresses whose time for another try has come."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
+            SELECT tenant_id, address, nextval('sync_mark_version') FROM sync_addressstanding
+            WHERE tenant_id = %s AND retry_at <= %s ORDER BY address
+            ON CONFLICT (tenant_id, address) DO NOTHING
+            """,
+            [tenant_id, now],
+        )

@@ -1,0 +1,201 @@
+"""The work list: marked addresses decided in chunks, changes written down, then cleared for sending."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+from psycopg.types.json import Jsonb
+
+from nexpura.audience import consent, diff
+from nexpura.audience.desired import Terms
+from nexpura.audience.facts import AddressFacts
+from nexpura.audience.plan import Bucket, Change, NoChange, Plan
+from nexpura.audience.reasons import Reason
+from nexpura.customers.models import Customer
+from nexpura.sync import facts as book
+from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
+from nexpura.sync.store import standings
+from nexpura.sync.store.begin import Begun
+from nexpura.sync.store.records import RunLostError, Work, change_from_json, change_to_json, fence, kind_of
+
+CHUNK = 300
+
+
+def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
+    """Mark what is due for another try, and everything if it was last decided under other terms.
+
+    Returns the horizon: marks up to this version belong to this run, later ones to the next.
+    """
+    under = _fingerprint(run, terms)
+    with transaction.atomic(), connection.cursor() as cursor:
+        fence(run.tenant_id, run.id, run.token)
+        # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
+        MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id, state=MemberResult.State.PLANNED).delete()
+        audience = KnownAudience.objects.get(pk=run.audience_pk)
+        if audience.decided_under != under:
+            standings.mark_all(run.tenant_id, run.audience_pk)
+            KnownAudience.objects.filter(pk=audience.pk).update(decided_under=under)
+        standings.mark_retries(run.tenant_id, now)
+        cursor.execute("SELECT nextval('sync_mark_version')")
+        (horizon,) = cursor.fetchone() or (0,)
+    return int(horizon)
+
+
+def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: str | None) -> str | None:
+    """Decide the next few hundred marked addresses after `after`; returns the last one, None at the end.
+
+    Where nothing has to be sent, the address is settled at once; every change is written down as planned.
+    """
+    with transaction.atomic():
+        fence(run.tenant_id, run.id, run.token)
+        listed = DirtyAddress.objects.filter(tenant_id=run.tenant_id, version__lte=horizon).order_by("address")
+        if after is not None:
+            listed = listed.filter(address__gt=after)
+        marks = dict(listed.values_list("address", "version")[:CHUNK])
+        if not marks:
+            return None
+        proven = KnownAudience.objects.values_list("listing_complete", flat=True).get(pk=run.audience_pk)
+        facts = book.load(run.tenant_id, marks, absence_proven=proven)
+        known = book.known_members(run.tenant_id, run.audience_pk, [one.address for one in facts])
+        decided = [(one, diff.change(consent.decide(one), one, known[one.address], terms, now)) for one in facts]
+        _settle_at_once(run, ((one, what) for one, what in decided if isinstance(what, NoChange)))
+        _write_down(run, [(one, what) for one, what in decided if not isinstance(what, NoChange)])
+        if "" in marks:
+            _settle_blank(run, marks[""])
+    return max(marks)
+
+
+def plan_of(run: Begun) -> Plan:
+    """Count what is planned, and open the sending."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        fence(run.tenant_id, run.id, run.token)
+        cursor.execute(
+            "SELECT kind, count(*) FROM sync_memberresult WHERE tenant_id = %s AND run_id = %s AND state = 'planned' "
+            "GROUP BY kind",
+            [run.tenant_id, run.id],
+        )
+        kinds = dict(cursor.fetchall())
+        subscribed = KnownAudience.objects.values_list("subscribed", flat=True).get(pk=run.audience_pk)
+        plan = Plan(
+            adds=kinds.get("add", 0),
+            updates=kinds.get("update", 0),
+            opt_outs=kinds.get("opt_out", 0),
+            undos=kinds.get("undo", 0),
+            subscribed=subscribed,
+        )
+        done = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="sending", planned=plan.total + done, done=done)
+    return plan
+
+
+def cleared(run: Begun, kinds: Sequence[str], limit: int) -> list[Work]:
+    """Ask the gate, the token and the lease once more, and hand out the next changes to be sent.
+
+    A change whose address was marked again since it was decided (a withdrawal a second ago, say) is skipped
+    and decided anew by the next run. Raises `RunLostError` when nothing may be sent any more.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        fence(run.tenant_id, run.id, run.token)
+        cursor.execute(
+            """
+            SELECT 1 FROM sync_syncrun AS r
+            JOIN integrations_integration AS i ON i.tenant_id = r.tenant_id AND i.kind = 'mailchimp'
+            JOIN sync_loginlease AS l ON l.login_id = %s AND l.token = r.token AND l.expires_at > now()
+            WHERE r.tenant_id = %s AND r.id = %s AND r.cancel_requested_at IS NULL AND i.status <> 'disconnected'
+            """,
+            [run.login_id, run.tenant_id, run.id],
+        )
+        if cursor.fetchone() is None:
+            raise RunLostError(f"run {run.id}")
+        while True:
+            cursor.execute(
+                """
+                WITH next AS (
+                    SELECT id FROM sync_memberresult
+                    WHERE tenant_id = %s AND run_id = %s AND state = 'planned' AND kind = ANY(%s)
+                    ORDER BY id LIMIT %s
+                )
+                UPDATE sync_memberresult AS r SET sent_at = now(),
+                    state = CASE WHEN d.id IS NULL THEN 'skipped' ELSE 'sending' END,
+                    reason = CASE WHEN d.id IS NULL THEN %s ELSE '' END
+                FROM next JOIN sync_memberresult AS n ON n.id = next.id
+                LEFT JOIN sync_dirtyaddress AS d
+                    ON d.tenant_id = n.tenant_id AND d.address = n.address AND d.version = n.version
+                WHERE r.id = next.id
+                RETURNING r.id, r.address, r.version, cardinality(r.customer_ids), r.kind, r.change, r.state
+                """,
+                [run.tenant_id, run.id, list(kinds), limit, Reason.CHANGED_MEANWHILE],
+            )
+            rows = cursor.fetchall()
+            ready = [
+                Work(row[0], row[1], row[2], row[3], change_from_json(row[4], _plain(row[5])))
+                for row in rows
+                if row[6] == "sending"
+            ]
+            if ready or not rows:
+                return sorted(ready, key=lambda work: work.result_id)
+
+
+def give_back(run: Begun, works: Iterable[Work]) -> None:
+    """Return cleared changes that were not sent to the planned ones: they waited too long and are asked again."""
+    with transaction.atomic():
+        fence(run.tenant_id, run.id, run.token)
+        MemberResult.objects.filter(
+            tenant_id=run.tenant_id, run_id=run.id, pk__in=[work.result_id for work in works], state="sending"
+        ).update(state="planned", sent_at=None)
+
+
+def _plain(stored: Any) -> dict[str, Any]:
+    """Django leaves JSON of raw queries as text."""
+    return dict(json.loads(stored)) if isinstance(stored, str) else dict(stored)
+
+
+def _settle_at_once(run: Begun, decided: Iterable[tuple[AddressFacts, NoChange]]) -> None:
+    listed = list(decided)
+    standings.put(run.tenant_id, [(one.address, len(one.customers), what) for one, what in listed])
+    standings.carry_out(
+        run.tenant_id, run.audience_pk, [(one.address, what.carried_out) for one, what in listed if what.carried_out]
+    )
+    standings.unmark(run.tenant_id, [(one.address, one.version) for one, _ in listed])
+
+
+def _settle_blank(run: Begun, version: int) -> None:
+    """Customers without an e-mail stand together under the blank address."""
+    count = Customer.objects.filter(tenant_id=run.tenant_id, address="").count()
+    standings.put(run.tenant_id, [("", count, NoChange(Bucket.WITHHELD, Reason.NO_EMAIL))])
+    standings.unmark(run.tenant_id, [("", version)])
+
+
+def _write_down(run: Begun, decided: Sequence[tuple[AddressFacts, Change]]) -> None:
+    rows: list[Sequence[Any]] = [
+        (run.tenant_id, run.id, one.address, [*one.customer_ids], one.version, _stored(what), kind_of(what))
+        for one, what in decided
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO sync_memberresult
+                (tenant_id, run_id, address, customer_ids, version, change, kind, state, bucket, standing_bucket,
+                 reason, detail)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, 'planned', '', '', '', '')
+            ON CONFLICT (tenant_id, run_id, address) DO UPDATE
+                SET customer_ids = excluded.customer_ids, version = excluded.version, change = excluded.change,
+                    kind = excluded.kind, state = 'planned', bucket = '', standing_bucket = '', reason = '',
+                    detail = '', sent_at = NULL, settled_at = NULL
+            """,
+            rows,
+        )
+
+
+def _stored(change: Change) -> Jsonb:
+    return Jsonb(change_to_json(change))
+
+
+def _fingerprint(run: Begun, terms: Terms) -> str:
+    told = f"{diff.RULES_VERSION}|{sorted(terms.merge_tags)}|{terms.double_optin}|{run.audience_pk}"
+    return hashlib.sha256(told.encode()).hexdigest()
