@@ -1,0 +1,143 @@
+"""What may be asked of Mailchimp about one member, as values. Pure translation: nothing is sent here.
+
+Consent by construction: `status` overwrites whatever a member's state is, so only the opt-out and the undoing of
+an opt-out carry it. Everything else either names a status for people who are not in the audience yet
+(`status_if_new`), or none at all. Values that are left out keep what Mailchimp has; an empty text would wipe it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+from nexpura.mailchimp.member import MEMBER_FIELDS, MergeValue, subscriber_hash
+
+NewStatus = Literal["subscribed", "pending"]
+NOTHING: Final[Mapping[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request about one member. The repr leaves out who it is about."""
+
+    method: str
+    path: str = field(repr=False)
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | None = field(repr=False)
+    about: str = field(repr=False)
+    """The address, for whoever matches results; never logged."""
+    audience_id: str
+    repeatable: bool
+    """Whether it may be sent again when nobody knows if it was carried out."""
+
+
+def upsert(
+    audience_id: str,
+    address: str,
+    *,
+    merge_fields: Mapping[str, MergeValue],
+    status_if_new: NewStatus | None = None,
+    timestamp_opt: datetime | None = None,
+    ip_opt: str | None = None,
+    tags: Sequence[str] = (),
+) -> Call:
+    """Add the address, or bring the fields of its member up to date.
+
+    https://mailchimp.com/developer/marketing/api/list-members/add-or-update-list-member/
+
+    Cannot flip a status: `status_if_new` counts for addresses that are not in the audience, and `status` is never
+    sent, so an unsubscribed, cleaned or archived member stays what it is. Look at the status in the reply.
+    `timestamp_opt`, `ip_opt` and `tags` belong to adds: on a member they overwrite Mailchimp's own evidence.
+    """
+    body = {"email_address": address, "status_if_new": status_if_new, "tags": list(tags)}
+    return _write(audience_id, "PUT", address, body | _person(merge_fields, timestamp_opt, ip_opt))
+
+
+def update_fields(audience_id: str, address: str, merge_fields: Mapping[str, MergeValue]) -> Call:
+    """Bring the fields of an existing member up to date.
+
+    https://mailchimp.com/developer/marketing/api/list-members/update-list-member/
+
+    Cannot flip a status: none is sent. Cannot add anybody: PATCH of an address that is not in the audience is a 404.
+    """
+    return _write(audience_id, "PATCH", address, _person(merge_fields))
+
+
+def unsubscribe(audience_id: str, address: str) -> Call:
+    """Opt the member out. Cannot add anybody: an address that is not in the audience is a 404.
+
+    https://mailchimp.com/developer/marketing/api/list-members/update-list-member/
+
+    The check for required merge fields is lifted: nobody stays subscribed for want of a last name.
+    """
+    query = {"skip_merge_validation": "true"}
+    return _write(audience_id, "PATCH", address, {"status": "unsubscribed"}, query=query)
+
+
+def resubscribe(
+    audience_id: str,
+    address: str,
+    *,
+    as_pending: bool = False,
+    merge_fields: Mapping[str, MergeValue] = NOTHING,
+    timestamp_opt: datetime | None = None,
+    ip_opt: str | None = None,
+) -> Call:
+    """Undo an opt-out of our own, or (`as_pending`) have Mailchimp ask the person to confirm.
+
+    https://mailchimp.com/developer/marketing/api/list-members/update-list-member/
+
+    The only call that makes an existing member subscribed. For the caller to know: a newer grant exists, and the
+    member was not touched since our opt-out. Not repeatable: if the person unsubscribes between a try whose reply
+    was lost and the next, the repetition would subscribe them again.
+    """
+    body = {"status": "pending" if as_pending else "subscribed"}
+    return _write(audience_id, "PATCH", address, body | _person(merge_fields, timestamp_opt, ip_opt), repeatable=False)
+
+
+def get_member(audience_id: str, address: str) -> Call:
+    """Read one member. A 404 is the only proof that an address is not in the audience.
+
+    https://mailchimp.com/developer/marketing/api/list-members/get-member-info/
+    """
+    query = {"fields": ",".join(MEMBER_FIELDS)}
+    return Call("GET", _path(audience_id, address), query, None, address, audience_id, repeatable=True)
+
+
+def audience_path(audience_id: str) -> str:
+    """The path of an audience; the id, typed in by a person, cannot reach beyond its place in it."""
+    return f"/lists/{quote(audience_id, safe='').replace('.', '%2E')}"
+
+
+def _path(audience_id: str, address: str) -> str:
+    return f"{audience_path(audience_id)}/members/{subscriber_hash(address)}"
+
+
+def _write(
+    audience_id: str,
+    method: str,
+    address: str,
+    body: Mapping[str, Any],
+    *,
+    query: Mapping[str, str] = NOTHING,
+    repeatable: bool = True,
+) -> Call:
+    filled = {name: value for name, value in body.items() if value}
+    return Call(method, _path(audience_id, address), query, filled, address, audience_id, repeatable)
+
+
+def _person(
+    merge_fields: Mapping[str, MergeValue], timestamp_opt: datetime | None = None, ip_opt: str | None = None
+) -> dict[str, Any]:
+    moment = written(timestamp_opt) if timestamp_opt else None
+    return {"merge_fields": dict(merge_fields), "timestamp_opt": moment, "ip_opt": ip_opt}
+
+
+def written(moment: datetime) -> str:
+    """ISO 8601 in UTC with a Z: a plus sign in a query would be read as a space. ValueError without a time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs its time zone")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
