@@ -371,27 +371,10 @@ def test_a_runs_json_has_the_keys_scripts_rely_on(shop):
 
     told = report.of_run(shop.sync())
 
-    assert told.keys() >= set(
-        [
-            "run_id",
-            "trigger",
-            "status",
-            "faulty",
-            "synced",
-            "added",
-            "updated",
-            "unsubscribed",
-            "unchanged",
-            "pending",
-            "kept",
-            "withheld",
-            "waiting",
-            "failed",
-            "failures",
-            "requests",
-            "seconds",
-        ]
-    )
+    assert told.keys() >= {
+        *("run_id", "trigger", "status", "faulty", "synced", "added", "updated", "unsubscribed", "unchanged"),
+        *("pending", "kept", "withheld", "waiting", "failed", "failures", "requests", "seconds"),
+    }
     assert (told["synced"], told["writes"]) == (1, 1)
 
 

@@ -105,7 +105,7 @@ class Migration(migrations.Migration):
                     "marketing_consent",
                     models.GeneratedField(
                         db_persist=True,
-                        expression=models.Q(("consent_state", "granted")),
+                        expression=models.Case(models.When(consent_state="granted", then=True), default=False),
                         output_field=models.BooleanField(),
                     ),
                 ),
