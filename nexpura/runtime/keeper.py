@@ -21,12 +21,10 @@ from pathlib import Path
 
 from nexpura.runtime import locks
 from nexpura.runtime.leash import on_leash
-from nexpura.runtime.postmaster import ENVIRONMENT, Postmaster
+from nexpura.runtime.postmaster import ENVIRONMENT, LET_CLIENTS_GO, Postmaster
 
 LOOK_EVERY = 0.1
 LONGEST_PAUSE = 5.0
-LET_CLIENTS_GO = 60.0
-"""Seconds for a fast shutdown (its checkpoint) before the server is told to drop everything."""
 
 
 def main() -> None:
@@ -46,7 +44,6 @@ def keep(home: Path, uid: int, gid: int, argv: list[str]) -> int:
     """Run the server while it has users; return 1 if it could not be started in the first place."""
     users = locks.open_lock(home / "users.lock")
     postmaster = Postmaster(home / "data")
-    postmaster.retire(patience=LET_CLIENTS_GO)
     server = launch(argv, uid, gid)
     was_ready, pause = False, LOOK_EVERY
     while not locks.try_exclusive(users):
@@ -59,7 +56,7 @@ def keep(home: Path, uid: int, gid: int, argv: list[str]) -> int:
             return 1
         time.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
-        postmaster.retire(patience=LET_CLIENTS_GO)
+        postmaster.retire()
         server = launch(argv, uid, gid)
     stop(server)
     return 0

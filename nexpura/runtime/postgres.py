@@ -199,6 +199,7 @@ class Cluster:
         programs = binaries.find().for_account(account, self._home)
         if not self.cluster_folder.exists():
             self._make_cluster(programs, account)
+        Postmaster(self.cluster_folder).retire()
         homes.refuse_other_version(self.cluster_folder, programs.major)
         settings = SERVER_SETTINGS | ({} if self.durable else NOT_DURABLE)
         settings["unix_socket_directories"] = str(homes.make_socket_folder(self._home, account))

@@ -11,6 +11,9 @@ from pathlib import Path
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 """What the server and initdb see of the environment: nothing of ours, no secrets, no PG* variables."""
 
+LET_CLIENTS_GO = 60.0
+"""Seconds for a fast shutdown (its checkpoint) before the server is told to drop everything."""
+
 STATUS_LINE = 7
 """The line of `postmaster.pid` that says starting, ready or stopping (counted from 0)."""
 
@@ -39,14 +42,14 @@ class Postmaster:
         lines = self._lines()
         return len(lines) > STATUS_LINE and lines[STATUS_LINE].strip() == "ready" and self.is_alive()
 
-    def retire(self, *, patience: float) -> None:
+    def retire(self) -> None:
         """Bring a server that was left behind to its end, and take away a pid file that lies."""
         asked = 0.0
         while self.is_alive():
             pid = self.pid()
             if pid is None:
                 break
-            _signal(pid, signal.SIGINT if asked < patience else signal.SIGQUIT)
+            _signal(pid, signal.SIGINT if asked < LET_CLIENTS_GO else signal.SIGQUIT)
             time.sleep(0.05)
             asked += 0.05
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
