@@ -1,0 +1,83 @@
+"""A caller who speaks plain HTTP to the emulator, and a way to begin anew."""
+
+import base64
+import http.client
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from mailchimp_emulator.serve import Running
+
+NOON = "2026-03-01T12:00:00+00:00"
+KEY = "0123456789abcdef0123456789abcdef-us14"
+LIST = "1d2f3a4b5c"
+
+
+@dataclass(slots=True)
+class Heard:
+    """A reply: status, headers by lower-case name, body as JSON (None if empty)."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def title(self) -> str:
+        return str(self.body["title"])
+
+
+class Caller:
+    """Somebody with an API key."""
+
+    def __init__(self, emulator: Running, key: str = KEY, dc: str = "us14") -> None:
+        self.emulator = emulator
+        self.key = key
+        self.dc = dc
+        self.members = f"/lists/{LIST}/members"
+
+    def ask(
+        self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Any = None, dc: str = ""
+    ) -> Heard:
+        """One request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=20)
+        try:
+            sent = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+            path = f"/{dc or self.dc}/3.0{path}".replace(" ", "%20")
+            token = base64.b64encode(f"anyone:{self.key}".encode()).decode()
+            connection.request(method, path, sent, headers or {"Authorization": f"Basic {token}"})
+            reply = connection.getresponse()
+            text = reply.read()
+            found = {name.lower(): value for name, value in reply.getheaders()}
+            return Heard(reply.status, found, json.loads(text) if text else None)
+        finally:
+            connection.close()
+
+    def member(self, address: str) -> Heard:
+        return self.ask("GET", f"{self.members}/{address}")
+
+    def add(self, address: str, status: str = "subscribed", **fields: Any) -> Heard:
+        return self.ask("POST", self.members, {"email_address": address, "status": status, **fields})
+
+    def put(self, address: str, **body: Any) -> Heard:
+        return self.ask("PUT", f"{self.members}/{address}", body)
+
+    def patch(self, address: str, **body: Any) -> Heard:
+        return self.ask("PATCH", f"{self.members}/{address}", body)
+
+    def bulk(self, *members: dict[str, Any], query: str = "", **flags: Any) -> Heard:
+        return self.ask("POST", f"/lists/{LIST}{query}", {"members": list(members), **flags})
+
+    def happens(self, email: str, event: str, **more: Any) -> None:
+        self.emulator.control("member_event", {"list_id": LIST, "email": email, "event": event, **more})
+
+
+def world(emulator: Running, *members: dict[str, Any], **audience: Any) -> Caller:
+    """Begin anew with these members in the audience."""
+    account = {
+        "dc": "us14",
+        "users": [{"keys": [KEY]}],
+        "throttled": ["busy@inbox.example"],
+        "lists": [{"id": LIST, "members": list(members), **audience}],
+    }
+    emulator.reset(accounts=[account], now=NOON)
+    return Caller(emulator)
