@@ -1,0 +1,278 @@
+"""The consent gate and the diff, as tables of cases; each name is the sentence a lawyer would read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nexpura.audience import consent, diff
+from nexpura.audience.consent import Granted, Withheld
+from nexpura.audience.desired import Terms, member_for
+from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
+from nexpura.audience.member import UNKNOWN, Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
+from nexpura.audience.plan import Add, Bucket, NoChange, OptOut, Plan, Undo, Update
+from nexpura.audience.reasons import CATALOGUE, Reason
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ADDRESS = "ada@inbox.example"
+
+
+def at(hours: float) -> datetime:
+    return NOW - timedelta(days=30) + timedelta(hours=hours)
+
+
+def yes(hours: float, number: int = 1) -> ConsentFact:
+    return ConsentFact(number, True, at(hours))
+
+
+def no(hours: float, number: int = 2) -> ConsentFact:
+    return ConsentFact(number, False, at(hours))
+
+
+def customer(*events: ConsentFact, number: int = 1, first: str = "Ada", last: str = "Byron") -> CustomerFacts:
+    return CustomerFacts(number, first, last, "+61291234567", events)
+
+
+def facts(*customers: CustomerFacts, withdrawals: tuple[ConsentFact, ...] = (), **more) -> AddressFacts:
+    return AddressFacts(ADDRESS, customers, withdrawals, email=ADDRESS, **more)
+
+
+def known(status: Status, **more) -> KnownMember:
+    held = {"FNAME": "Ada", "LNAME": "Byron", "PHONE": "+61291234567"}
+    return KnownMember(status, more.pop("merge_fields", held), last_changed=at(100), **more)
+
+
+PLAIN = Terms()
+
+
+def decided(told: AddressFacts, member: KnownMember, terms: Terms = PLAIN):
+    return diff.change(consent.decide(told), told, member, terms, NOW)
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        pytest.param(facts(customer()), Reason.NEVER_ASKED, id="nobody was asked"),
+        pytest.param(facts(), Reason.NOT_IN_BOOK, id="nobody holds the address"),
+        pytest.param(facts(customer(yes(1))), "granted", id="a yes opens the gate"),
+        pytest.param(facts(customer(yes(1), no(2))), Reason.WITHDRAWN, id="a later no shuts it"),
+        pytest.param(facts(customer(no(1), yes(2))), "granted", id="a later yes opens it again"),
+        pytest.param(facts(customer(yes(1), no(1))), Reason.WITHDRAWN, id="at the same moment the no wins"),
+        pytest.param(facts(customer(no(1))), Reason.WITHDRAWN, id="a no needs no earlier yes"),
+        pytest.param(
+            facts(customer(yes(1)), customer(no(2), number=2)), Reason.WITHDRAWN, id="the no of a sharer is newer"
+        ),
+        pytest.param(
+            facts(customer(yes(3)), customer(no(2), number=2)), "granted", id="the yes is newer than the sharer's no"
+        ),
+        pytest.param(
+            facts(customer(yes(1)), withdrawals=(no(2),)), Reason.WITHDRAWN, id="a no recorded for the address itself"
+        ),
+        pytest.param(
+            facts(customer(yes(3)), withdrawals=(no(2),)), "granted", id="a yes newer than the address's own no"
+        ),
+    ],
+)
+def test_the_newest_word_of_everybody_at_an_address_decides_and_a_tie_means_no(told, verdict):
+    decision = consent.decide(told)
+
+    assert ("granted" if isinstance(decision, Granted) else decision.reason) == verdict
+
+
+def test_a_blank_address_has_no_gate_to_open():
+    decision = consent.decide(AddressFacts("", (customer(yes(1)),)))
+
+    assert decision == Withheld(Reason.NO_EMAIL)
+
+
+def test_names_are_those_of_whoever_gave_consent_last():
+    told = facts(customer(yes(1), number=1, first="Ann"), customer(yes(2, 9), number=2, first="Ben"))
+
+    verdict = consent.decide(told)
+
+    assert isinstance(verdict, Granted)
+    assert member_for(verdict, Terms()).merge_fields["FNAME"] == "Ben"
+
+
+GRANT = facts(customer(yes(1)))
+WITHDRAWAL = facts(customer(yes(1), no(2)))
+NEVER = facts(customer())
+OURS = OptOutRecord(Cause.WITHDRAWAL, at(100))
+
+
+@pytest.mark.parametrize(
+    ("told", "member", "kind", "reason"),
+    [
+        pytest.param(GRANT, UNKNOWN, Add, None, id="yes, not a member: added"),
+        pytest.param(GRANT, known(Status.SUBSCRIBED), Bucket.AGREEMENT, Reason.NONE, id="yes, subscribed: nothing"),
+        pytest.param(GRANT, known(Status.UNSUBSCRIBED), Bucket.KEPT, Reason.UNSUBSCRIBED_THERE, id="their own no stays"),
+        pytest.param(GRANT, known(Status.CLEANED), Bucket.KEPT, Reason.CLEANED, id="a bounce stays"),
+        pytest.param(GRANT, known(Status.ARCHIVED), Bucket.KEPT, Reason.ARCHIVED, id="an archived member stays"),
+        pytest.param(GRANT, known(Status.TRANSACTIONAL), Bucket.KEPT, Reason.NON_SUBSCRIBED, id="non-subscribed stays"),
+        pytest.param(GRANT, known(Status.PENDING), Bucket.ASKED, Reason.AWAITING_CONFIRMATION, id="pending waits"),
+        pytest.param(
+            GRANT, known(Status.UNSUBSCRIBED, opt_out=OURS), Undo, None, id="our own unsubscribe, untouched: undone"
+        ),
+        pytest.param(
+            GRANT,
+            replace(known(Status.UNSUBSCRIBED, opt_out=OURS), last_changed=at(101)),
+            Bucket.KEPT,
+            Reason.UNSUBSCRIBED_THERE,
+            id="our own unsubscribe, touched since: kept",
+        ),
+        pytest.param(WITHDRAWAL, UNKNOWN, Bucket.WITHHELD, Reason.WITHDRAWN, id="no, not a member: nothing"),
+        pytest.param(WITHDRAWAL, known(Status.SUBSCRIBED), OptOut, None, id="no, subscribed: unsubscribed"),
+        pytest.param(WITHDRAWAL, known(Status.PENDING), OptOut, None, id="no, pending: unsubscribed"),
+        pytest.param(
+            WITHDRAWAL,
+            known(Status.SUBSCRIBED, carried_out=2),
+            Bucket.KEPT,
+            Reason.SUBSCRIBED_AGAIN,
+            id="no, carried out, subscribed again there: left alone",
+        ),
+        *(
+            pytest.param(WITHDRAWAL, known(status), Bucket.WITHHELD, Reason.WITHDRAWN, id=f"no, {status}: stays")
+            for status in (Status.UNSUBSCRIBED, Status.CLEANED, Status.ARCHIVED, Status.TRANSACTIONAL)
+        ),
+        pytest.param(NEVER, UNKNOWN, Bucket.WITHHELD, Reason.NEVER_ASKED, id="never asked, not a member: nothing"),
+        *(
+            pytest.param(NEVER, known(status), Bucket.WITHHELD, Reason.NEVER_ASKED, id=f"unasked, {status}: untouched")
+            for status in Status
+            if status
+        ),
+        pytest.param(
+            facts(), known(Status.SUBSCRIBED), Bucket.WITHHELD, Reason.NOT_IN_BOOK, id="not in the book: untouched"
+        ),
+        pytest.param(
+            facts(), known(Status.SUBSCRIBED, added_by_us=True), OptOut, None, id="moved away, and ours: unsubscribed"
+        ),
+        pytest.param(
+            facts(customer(yes(1)), problem="no domain"), UNKNOWN, Bucket.FAILED, Reason.INVALID_EMAIL, id="bad address"
+        ),
+    ],
+)  # fmt: skip
+def test_for_each_verdict_and_status_there_is_one_smallest_safe_change(told, member, kind, reason):
+    decision = decided(told, member)
+
+    if reason is None:
+        assert isinstance(decision, kind)
+    else:
+        assert (decision.bucket, decision.reason) == (kind, reason)
+
+
+def test_an_audience_with_double_opt_in_asks_new_people_to_confirm():
+    decision = decided(GRANT, UNKNOWN, Terms(double_optin=True))
+
+    assert isinstance(decision, Add)
+    assert decision.status_if_new is Status.PENDING
+
+
+def test_a_withdrawal_counts_as_carried_out_only_if_absence_is_proven():
+    proven = decided(WITHDRAWAL, UNKNOWN)
+    unproven = decided(replace(WITHDRAWAL, absence_proven=False), UNKNOWN)
+
+    assert (proven.carried_out, unproven.carried_out) == (2, None)
+
+
+def test_only_what_differs_is_sent_and_blanks_never():
+    told = facts(customer(yes(1), first="Ada", last=" "))
+
+    decision = decided(
+        told, known(Status.SUBSCRIBED, merge_fields={"FNAME": "A", "LNAME": "B", "PHONE": "+61291234567"})
+    )
+
+    assert isinstance(decision, Update)
+    assert (decision.before, decision.merge_fields) == ({"FNAME": "A"}, {"FNAME": "Ada"})
+
+
+def test_a_value_mailchimp_rewrote_is_not_sent_for_ever():
+    rewritten = {"PHONE": Rewritten("+61291234567", "(02) 9123 4567")}
+    held = {"FNAME": "Ada", "LNAME": "Byron", "PHONE": "(02) 9123 4567"}
+
+    decision = decided(GRANT, known(Status.SUBSCRIBED, merge_fields=held, rewritten=rewritten))
+
+    assert decision == NoChange(Bucket.AGREEMENT)
+
+
+def test_a_refusal_stands_until_something_changes():
+    fields = member_for(consent.decide(GRANT), Terms()).merge_fields
+    refused = replace(UNKNOWN, refusal=Refusal("fake_email", diff.fingerprint(fields)))
+    changed = facts(customer(yes(1), last="King"))
+
+    assert decided(GRANT, refused) == NoChange(Bucket.FAILED, Reason.FAKE_EMAIL)
+    assert isinstance(decided(changed, refused), Add)
+
+
+@pytest.mark.parametrize(("hours", "again"), [(-1, True), (1, False)])
+def test_a_passing_refusal_is_tried_again_at_its_time(hours, again):
+    fields = member_for(consent.decide(GRANT), Terms()).merge_fields
+    retry_at = NOW + timedelta(hours=hours)
+    refused = replace(UNKNOWN, refusal=Refusal("throttled", diff.fingerprint(fields), retry_at))
+
+    decision = decided(GRANT, refused)
+
+    assert isinstance(decision, Add) is again
+
+
+def test_a_text_longer_than_mailchimp_keeps_is_cut_between_letters():
+    told = facts(customer(yes(1), first="é" * 200))
+
+    fields = member_for(consent.decide(told), Terms()).merge_fields
+
+    assert fields["FNAME"] == "é" * 127
+
+
+@pytest.mark.parametrize(
+    ("opt_outs", "subscribed", "stops"),
+    [(10, 10, False), (11, 220, False), (11, 219, True), (500, 10_000, False), (501, 10_000, True)],
+)
+def test_more_than_ten_people_and_five_per_cent_need_a_person(opt_outs, subscribed, stops):
+    assert Plan(opt_outs=opt_outs, subscribed=subscribed).needs_a_person is stops
+
+
+def test_every_reason_has_a_sentence_and_a_remedy():
+    assert set(CATALOGUE) == set(Reason)
+    assert all(told.sentence and told.remedy for told in CATALOGUE.values())
+
+
+events = st.builds(ConsentFact, st.integers(1, 99), st.booleans(), st.integers(0, 5).map(at))
+customers = st.builds(
+    lambda number, listed: CustomerFacts(number, "A", "B", "", tuple(listed)), st.integers(1, 9), st.lists(events)
+)
+members = st.builds(
+    KnownMember,
+    st.sampled_from(list(Status)),
+    st.just({}),
+    last_changed=st.integers(0, 3).map(at),
+    added_by_us=st.booleans(),
+    opt_out=st.none() | st.builds(OptOutRecord, st.sampled_from(list(Cause)), st.integers(0, 3).map(at)),
+    carried_out=st.none() | st.integers(1, 99),
+)
+
+
+@given(st.lists(customers, max_size=3), st.lists(events.filter(lambda event: not event.granted), max_size=2), members)
+def test_nobody_is_subscribed_without_a_grant_newer_than_every_withdrawal(holders, withdrawals, member):
+    told = facts(*holders, withdrawals=tuple(withdrawals))
+
+    decision = decided(told, member)
+
+    everything = [event for holder in holders for event in holder.events] + withdrawals
+    newest_yes = max((event.at for event in everything if event.granted), default=None)
+    newest_no = max((event.at for event in everything if not event.granted), default=None)
+    if isinstance(decision, Add | Undo):
+        assert newest_yes is not None
+        assert newest_no is None or newest_no < newest_yes
+
+
+@given(st.lists(customers, max_size=3), members)
+def test_nobody_is_unsubscribed_without_a_withdrawal_unless_we_added_them(holders, member):
+    decision = decided(facts(*holders), member)
+
+    if isinstance(decision, OptOut):
+        withdrawn = any(not event.granted for holder in holders for event in holder.events)
+        assert withdrawn or member.added_by_us
+        assert member.status in (Status.SUBSCRIBED, Status.PENDING)
