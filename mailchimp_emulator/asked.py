@@ -102,9 +102,7 @@ def _kept(value: Any, paths: Sequence[Sequence[str]]) -> Any:
     for path in paths:
         below.setdefault(path[0], []).append(path[1:])
     return {
-        name: value[name] if [] in below[name] else _kept(value[name], below[name])
-        for name in value
-        if name in below
+        name: value[name] if [] in below[name] else _kept(value[name], below[name]) for name in value if name in below
     }
 
 
@@ -119,9 +117,7 @@ def _dropped(value: Any, paths: Sequence[Sequence[str]]) -> Any:
         if len(path) > 1:
             below.setdefault(path[0], []).append(path[1:])
     return {
-        name: _dropped(item, below[name]) if name in below else item
-        for name, item in value.items()
-        if name not in gone
+        name: _dropped(item, below[name]) if name in below else item for name, item in value.items() if name not in gone
     }
 
 

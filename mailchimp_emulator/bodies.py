@@ -195,9 +195,7 @@ def bulk_links(audience: Audience) -> list[Link]:
     path = f"/lists/{audience.id}"
     return [
         link(audience.account, "self", "GET", path, "Lists/Response"),
-        link(
-            audience.account, "parent", "GET", "/lists", "Lists/CollectionResponse", "Paths/Lists/Collection"
-        ),
+        link(audience.account, "parent", "GET", "/lists", "Lists/CollectionResponse", "Paths/Lists/Collection"),
     ]
 
 
@@ -340,9 +338,7 @@ def merge_field_collection_links(audience: Audience) -> list[Link]:
 
 
 def links(account: Account, path: str, rows: tuple[tuple[str, str, str, str, str], ...]) -> list[Link]:
-    return [
-        link(account, rel, method, path + tail, target, schema) for rel, method, tail, target, schema in rows
-    ]
+    return [link(account, rel, method, path + tail, target, schema) for rel, method, tail, target, schema in rows]
 
 
 def link(account: Account, rel: str, method: str, path: str, target: str = "", schema: str = "") -> Link:

@@ -68,9 +68,7 @@ def _items(call: Call, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     for number, item in enumerate(items if isinstance(items, list) else []):
         errors += schema.of_type(dict, "object")(f"members.item:{number}", item)
     if not errors and len(items) > LIMIT:
-        errors.append(
-            ("members", f"Schema describes array with at most {LIMIT} items, {len(items)} found instead")
-        )
+        errors.append(("members", f"Schema describes array with at most {LIMIT} items, {len(items)} found instead"))
     if errors:
         raise problems.not_validated(*errors)
     return _without_duplicates(call, items)
@@ -86,9 +84,7 @@ def _without_duplicates(call: Call, items: list[dict[str, Any]]) -> list[dict[st
     return list(first.values())
 
 
-def _write(
-    call: Call, audience: Audience, body: Mapping[str, Any], item: dict[str, Any]
-) -> tuple[bool, Member]:
+def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[str, Any]) -> tuple[bool, Member]:
     """One member: whether it counts as created, and the member."""
     item = {name: value for name, value in item.items() if value is not None}
     if set(item) - _KNOWN or not (item.get("status") or item.get("status_if_new")):

@@ -105,9 +105,7 @@ def post_member(call: Call) -> Reply:
     body = schema.member(call.body, needs=("email_address", "status"))
     member = audience.find_address(body["email_address"])
     if member is None:
-        member = rules.create(
-            audience, body, body["status"], call.writer, check_required=call.check_required()
-        )
+        member = rules.create(audience, body, body["status"], call.writer, check_required=call.check_required())
         return _member(call, audience, member)
     if not rules.may_become(member, body["status"]):
         raise problems.compliance_state(body["email_address"])
@@ -267,16 +265,12 @@ def _wanted(audience: Audience, member: Member, wanted: asked.MemberFilter) -> b
         return False
     if wanted.vip_only and not member.vip:
         return False
-    return wanted.unique_email_id is None or wanted.unique_email_id == bodies.unique_email_id(
-        audience, member
-    )
+    return wanted.unique_email_id is None or wanted.unique_email_id == bodies.unique_email_id(audience, member)
 
 
 def _member(call: Call, audience: Audience, member: Member) -> Reply:
     reply = _fields(call, bodies.member(audience, member), MEMBER_SCHEMA)
-    reply.dashboard = (
-        f"https://{audience.account.dc}.admin.mailchimp.com/lists/members/view?id={member.web_id}"
-    )
+    reply.dashboard = f"https://{audience.account.dc}.admin.mailchimp.com/lists/members/view?id={member.web_id}"
     return reply
 
 

@@ -75,9 +75,7 @@ def _confirm(audience: Audience, member: Member, _given: dict[str, Any], writer:
     _join(audience, member, writer)
 
 
-def _unsubscribe_by_merchant(
-    audience: Audience, member: Member, _given: dict[str, Any], writer: Writer
-) -> None:
+def _unsubscribe_by_merchant(audience: Audience, member: Member, _given: dict[str, Any], writer: Writer) -> None:
     if rules.apply_status(audience, member, "unsubscribed", writer):
         _changed(audience, member, writer)
 

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 TYPE = "https://mailchimp.com/developer/marketing/docs/errors/"
 FieldErrors = Sequence[tuple[str, str]]
 
-SEE_ERRORS = (
-    "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
-)
+SEE_ERRORS = "The resource submitted could not be validated. For field-specific details, see the 'errors' array."
 MERGE_FIELDS_INVALID = "Your merge fields were invalid."
 
 
-class Problem(Exception):  # noqa: N818 (Mailchimp's word)
+class Problem(Exception):
     """A refusal, raised where it is noticed and sent as `application/problem+json`."""
 
     def __init__(
@@ -96,8 +94,7 @@ def member_exists(address: str) -> Problem:
 
 def compliance_state(address: str) -> Problem:
     detail = (
-        f"{address} is in a compliance state due to unsubscribe, bounce, or compliance review"
-        " and cannot be subscribed."
+        f"{address} is in a compliance state due to unsubscribe, bounce, or compliance review and cannot be subscribed."
     )
     return Problem(400, "Member In Compliance State", detail, typed=False)
 
@@ -152,9 +149,7 @@ def method_not_allowed(allowed: Sequence[str]) -> Problem:
 
 
 def cannot_be_archived() -> Problem:
-    detail = (
-        "This list member cannot be removed. Can not archive a contact that is bounced, pending or archived"
-    )
+    detail = "This list member cannot be removed. Can not archive a contact that is bounced, pending or archived"
     return Problem(405, "Method Not Allowed", detail, headers={"Allow": "GET, PUT"})
 
 
@@ -173,9 +168,7 @@ def too_many_requests() -> Problem:
 
 
 def internal_error() -> Problem:
-    detail = (
-        "A deep internal error has occurred during the processing of your request. Please contact support."
-    )
+    detail = "A deep internal error has occurred during the processing of your request. Please contact support."
     return Problem(500, "InternalServerError", detail)
 
 

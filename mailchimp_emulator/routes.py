@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
+import logging
 import re
 import time
 import uuid
@@ -20,6 +21,8 @@ from mailchimp_emulator.handlers import Call, Handler, Reply
 from mailchimp_emulator.problems import Problem
 from mailchimp_emulator.rules import Writer
 from mailchimp_emulator.state import LogRow, State, User
+
+_LOGGER = logging.getLogger(__name__)
 
 SIMULTANEOUS = 10
 MAX_BODY = 10_000_000
@@ -55,9 +58,7 @@ _STATUS_FAULTS: dict[str, Callable[[], Problem]] = {
     "503": problems.compliance_related,
 }
 _NOTICED_AFTER = 0.05
-_BAD_GATEWAY = (
-    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
-)
+_BAD_GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
 
 
 @dataclass(slots=True)
@@ -174,6 +175,9 @@ class _Exchange:
             reply = self._handle(who, body)
         except Problem as problem:
             return self._refusal(problem)
+        except Exception:
+            _LOGGER.exception("request %s could not be handled", self.row.number)
+            return self._refusal(problems.internal_error())
         total = self.emulator.weather.seconds_for(self.method, self.path, reply.members)
         await self.emulator.wait(total - before)
         return self._reply(reply)
@@ -257,8 +261,7 @@ class _Exchange:
 
     async def _start(self, answer: Answer) -> None:
         headers = [
-            (name.lower().encode(), value.encode("latin-1", "replace"))
-            for name, value in answer.headers.items()
+            (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
         ]
         if answer.status != 204:
             headers.append((b"content-length", str(len(answer.body)).encode()))
@@ -276,9 +279,7 @@ class _Exchange:
         headers = self._headers("application/json; charset=utf-8")
         if reply.body is None:
             return Answer(204, b"", headers)
-        links = [
-            f'<https://{self._dc()}.api.mailchimp.com/schema/3.0/{reply.schema}.json>; rel="describedBy"'
-        ]
+        links = [f'<https://{self._dc()}.api.mailchimp.com/schema/3.0/{reply.schema}.json>; rel="describedBy"']
         if reply.dashboard:
             links.append(f'<{reply.dashboard}>; rel="dashboard"')
         headers |= {"Vary": "Accept-Encoding", "Link": ", ".join(links)}

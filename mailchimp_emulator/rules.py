@@ -16,9 +16,7 @@ BY_PERSON = "None given"
 COMPLAINED = "Abuse complaint"
 
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-_DOMAIN = re.compile(
-    r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+([A-Za-z]{2,63}|xn--[A-Za-z0-9-]{2,59})"
-)
+_DOMAIN = re.compile(r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+([A-Za-z]{2,63}|xn--[A-Za-z0-9-]{2,59})")
 _FAKE_ADDRESSES = {"foo@bar.com", "test@test.com"}
 _FAKE_DOMAINS = {"example.com", "example.net", "example.org"}
 _FAKE_ENDINGS = {"tst", "test", "invalid", "localhost", "local"}
@@ -51,20 +49,10 @@ class Writer:
 def check_address(address: str) -> None:
     """Refuse what is no address and what looks made up. Only ASCII is taken; white space is not stripped."""
     local, at, domain = address.rpartition("@")
-    if (
-        not at
-        or len(address) > 254
-        or len(local) > 64
-        or not _LOCAL.fullmatch(local)
-        or not _DOMAIN.fullmatch(domain)
-    ):
+    if not at or len(address) > 254 or len(local) > 64 or not _LOCAL.fullmatch(local) or not _DOMAIN.fullmatch(domain):
         raise problems.invalid_address()
     domain = domain.lower()
-    if (
-        address.lower() in _FAKE_ADDRESSES
-        or domain in _FAKE_DOMAINS
-        or domain.rpartition(".")[2] in _FAKE_ENDINGS
-    ):
+    if address.lower() in _FAKE_ADDRESSES or domain in _FAKE_DOMAINS or domain.rpartition(".")[2] in _FAKE_ENDINGS:
         raise problems.fake_address(address)
 
 
@@ -88,16 +76,12 @@ def may_become(member: Member, status: str) -> bool:
     return status == "pending" or member.unsubscribed_by != "user"
 
 
-def create(
-    audience: Audience, body: Mapping[str, Any], status: str, writer: Writer, *, check_required: bool
-) -> Member:
+def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Writer, *, check_required: bool) -> Member:
     """A new member with the status asked for; its address must be free."""
     address = body["email_address"]
     check_address(address)
     check_welcome(audience, address)
-    values = merge.checked(
-        audience.merge_fields, body.get("merge_fields", {}), {}, check_required=check_required
-    )
+    values = merge.checked(audience.merge_fields, body.get("merge_fields", {}), {}, check_required=check_required)
     now = writer.now()
     member = Member(
         web_id=audience.next_web_id(),
@@ -185,9 +169,7 @@ def apply_status(
     return True
 
 
-def set_tags(
-    audience: Audience, member: Member, on: Iterable[str], off: Iterable[str], writer: Writer
-) -> bool:
+def set_tags(audience: Audience, member: Member, on: Iterable[str], off: Iterable[str], writer: Writer) -> bool:
     """Add and remove tags by name; whether that changed anything. Tags of the newest call stand first."""
     held = {tag.name for tag, _ in member.tags}
     new = [name for name in dict.fromkeys(on) if name not in held]
@@ -276,9 +258,7 @@ def _apply_plain(
     return changed
 
 
-def _marks_of(
-    member: Member, status: str, *, by: str = "admin", reason: str = BY_ADMIN, old: str = ""
-) -> None:
+def _marks_of(member: Member, status: str, *, by: str = "admin", reason: str = BY_ADMIN, old: str = "") -> None:
     """Remember what a status says about who may bring the member back."""
     if status == "subscribed":
         member.unsubscribed_by, member.unsubscribe_reason, member.compliance = "", "", False

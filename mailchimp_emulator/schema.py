@@ -99,9 +99,7 @@ def _moment(name: str, value: Any) -> Errors:
 
 
 def _merge_fields(name: str, value: Any) -> Errors:
-    return (
-        list(merge.schema_errors(value)) if isinstance(value, dict) else of_type(dict, "object")(name, value)
-    )
+    return list(merge.schema_errors(value)) if isinstance(value, dict) else of_type(dict, "object")(name, value)
 
 
 def _strings(name: str, value: Any) -> Errors:

@@ -136,9 +136,7 @@ def _add_account(state: State, body: Any, place: str) -> None:
     name = text(given.get("name", f"Shop {number}"), f"{place}.name")
     account_id = text(given.get("account_id", secrets.token_hex(13)[:25]), f"{place}.account_id")
     account = Account(name, account_id, dc, state.clock.now())
-    account.throttled = {
-        text(item, f"{place}.throttled").lower() for item in rows(given.get("throttled", []), place)
-    }
+    account.throttled = {text(item, f"{place}.throttled").lower() for item in rows(given.get("throttled", []), place)}
     state.accounts.append(account)
     for count, user in enumerate(rows(given.get("users", [{}]), f"{place}.users")):
         _add_user(state, account, user, f"{place}.users[{count}]")
@@ -191,9 +189,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         permission = known(item, f"{place}.marketing_permissions", "id", "text")
         key = text(permission.get("id", secrets.token_hex(5)), f"{place}.marketing_permissions.id")
         audience.permissions[key] = text(permission.get("text", ""), f"{place}.marketing_permissions.text")
-    for count, item in enumerate(
-        rows(given.get("merge_fields", list(_MERGE_FIELDS)), f"{place}.merge_fields")
-    ):
+    for count, item in enumerate(rows(given.get("merge_fields", list(_MERGE_FIELDS)), f"{place}.merge_fields")):
         add_merge_field(audience, item, f"{place}.merge_fields[{count}]")
     for item in rows(given.get("forgotten", []), f"{place}.forgotten"):
         audience.forgotten.add(hashing.subscriber_hash(text(item, f"{place}.forgotten")))
@@ -205,9 +201,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
 
 
 def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
-    given = known(
-        body, place, "tag", "name", "type", "required", "options", "public", "default_value", "help_text"
-    )
+    given = known(body, place, "tag", "name", "type", "required", "options", "public", "default_value", "help_text")
     number = len(audience.merge_fields) + 1
     tag = text(given.get("tag", f"MMERGE{number}"), f"{place}.tag")[:10]
     field = MergeField(
