@@ -184,6 +184,11 @@ class Cluster:
                 )
             time.sleep(0.02)
 
+    def keep_kept(self) -> None:
+        """Start the server again if its keeper is gone; returns at once while one is there."""
+        if self._is_stopped():
+            self.keep()
+
     def create_database(self, name: str) -> Urls:
         """Make another database with the same two roles (emptied first if it exists) and return its URLs."""
         with self._as_superuser("postgres") as connection:

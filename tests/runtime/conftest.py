@@ -48,5 +48,5 @@ def another_user() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 
     yield start
     for user in started:
-        user.kill()
+        # Leaves in good order, so that no server is still at work in the folder that is taken away next.
         user.communicate()
