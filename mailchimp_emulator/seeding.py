@@ -233,6 +233,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         "last_changed",
         "timestamp_opt",
         "ip_opt",
+        "language",
     )
     address = text(given.get("email_address"), f"{place}.email_address")
     if audience.find_address(address):
@@ -251,6 +252,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         timestamp_opt=moment(given["timestamp_opt"], place) if "timestamp_opt" in given else opted_in,
         ip_opt=text(given.get("ip_opt", ""), f"{place}.ip_opt"),
         compliance=bool(given.get("compliance", status == "cleaned")),
+        language=text(given.get("language", ""), f"{place}.language"),
         source="Import",
     )
     for name in given.get("tags", ()):
