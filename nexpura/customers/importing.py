@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from nexpura.customers import csv_rows, ledger, normalise
@@ -92,6 +92,7 @@ def import_customers(
     for _ in csv_rows.read(path, zone=tenant.zone, now=now):
         pass
     with transaction.atomic():
+        _plan_each_statement_anew()
         Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # one import of a tenant at a time
         rows = csv_rows.read(path, zone=tenant.zone, now=now)
         while batch := list(itertools.islice(rows, BATCH)):
@@ -102,6 +103,16 @@ def import_customers(
         if dry_run:
             transaction.set_rollback(True)
     return outcome
+
+
+def _plan_each_statement_anew() -> None:
+    """Have the database plan for the table as it is now.
+
+    In a new shop's first import it would keep the plans of its foreign key checks from when the table was empty,
+    and read the whole table for every row: 100,000 rows took minutes instead of seconds.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
 
 
 class _Batch:
