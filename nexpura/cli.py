@@ -107,7 +107,7 @@ def web(argv: list[str]) -> None:
         blocking_threads=8,
         workers_kill_timeout=5,
         websockets=False,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
     ).serve()
 
 

@@ -327,7 +327,9 @@ def _make_role(connection: psycopg.Connection[tuple[Any, ...]], name: str, passw
     """Make a role that may sign in and nothing else, or give an existing one this password."""
     found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
     verb = sql.SQL("ALTER" if found else "CREATE")
+    # Sealed here, so that no log of statements can hold the password itself.
+    sealed = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     rights = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS")
     connection.execute(
-        sql.SQL("{} ROLE {} {} PASSWORD {}").format(verb, sql.Identifier(name), rights, sql.Literal(password))
+        sql.SQL("{} ROLE {} {} PASSWORD {}").format(verb, sql.Identifier(name), rights, sql.Literal(sealed))
     )
