@@ -54,7 +54,7 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime) -> Set
             return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
 
 
-def touched(change: Undo, known: KnownMember, member: Member) -> Settled:
+def touched(known: KnownMember, member: Member) -> Settled:
     """Return the outcome of an undo that was not sent: the member was touched since our opt-out (B2)."""
     seen = _seen(known, member)
     standing = diff.standing_of(seen.status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -13,14 +13,13 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from nexpura.audience.desired import Terms
-from nexpura.audience.member import KnownMember
 from nexpura.audience.plan import Undo
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
-from nexpura.mailchimp.result import Deferred, Refused
-from nexpura.sync import endings, facts, line, outcome, store
+from nexpura.mailchimp.result import Deferred, Refused, Result
+from nexpura.sync import endings, line, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
 from nexpura.sync.dispatch import call_for
@@ -32,6 +31,8 @@ CLEARED_FOR = 5.0
 """Seconds a cleared change may wait before gate, token and lease are asked again."""
 AT_ONCE = 18
 """Changes cleared together: two rounds of the nine places."""
+SETTLE_EVERY = 0.3
+"""Seconds after which results are settled, however few."""
 GIVE_UP_AFTER = 27
 """Changes put off one after the other after which Mailchimp is taken to be away."""
 GIVING = ("add", "update", "undo")
@@ -119,24 +120,29 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
 
 
 async def _send(run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...]) -> None:
-    """Send what is planned of these kinds and settle the results as they come."""
-    sending = _cleared(run, mailchimp, clock, kinds)
-    put_off = 0
-    waiting: list[tuple[Work, outcome.Settled]] = []
-    settled_at = time.monotonic()
+    """Send what is planned of these kinds; results are settled in batches while the next calls are under way."""
+    batch: list[tuple[Work, Result]] = []
+    settling: asyncio.Future[None] = asyncio.ensure_future(_settle(run, clock, ()))
+    put_off, settled_at = 0, time.monotonic()
     try:
-        async for work, result in mailchimp.send_all(sending):
-            known = await _known(run, work)
-            waiting.append((work, outcome.of(work.change, known, result, clock.now())))
+        async for work, result in mailchimp.send_all(_cleared(run, mailchimp, clock, kinds)):
+            batch.append((work, result))
             put_off = put_off + 1 if isinstance(result, Deferred) else 0
             if put_off >= GIVE_UP_AFTER:
                 raise errors.TryLater(0, "Mailchimp does not answer")
-            if len(waiting) >= AT_ONCE or time.monotonic() - settled_at > 0.2:
-                await from_db(store.settle)(run, waiting)
-                waiting, settled_at = [], time.monotonic()
+            if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
+                await settling
+                settling, batch = asyncio.ensure_future(_settle(run, clock, batch)), []
+                settled_at = time.monotonic()
     finally:
         # Whatever ends the sending, what is known of it is kept.
-        await from_db(store.settle)(run, waiting)
+        await settling
+        await _settle(run, clock, batch)
+
+
+async def _settle(run: Begun, clock: Clock, results: Sequence[tuple[Work, Result]]) -> None:
+    if results:
+        await from_db(store.settle)(run, results, clock.now())
 
 
 async def _cleared(
@@ -161,18 +167,12 @@ async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, wor
     try:
         member = await mailchimp.member(run.audience_id, work.address)
     except errors.NotFound as gone:
-        settled = outcome.of(work.change, await _known(run, work), Refused(gone), clock.now())
-    else:
-        if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
-            return True
-        settled = outcome.touched(work.change, await _known(run, work), member)
-    await from_db(store.settle)(run, [(work, settled)])
+        await _settle(run, clock, [(work, Refused(gone))])
+        return False
+    if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
+        return True
+    await from_db(store.settle_touched)(run, work, member)
     return False
-
-
-async def _known(run: Begun, work: Work) -> KnownMember:
-    known = await from_db(facts.known_members)(run.tenant_id, run.audience_pk, [work.address])
-    return known[work.address]
 
 
 async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending]) -> None:

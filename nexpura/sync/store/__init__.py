@@ -8,7 +8,7 @@ from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, r
 from nexpura.sync.store.finish import Ending, finish
 from nexpura.sync.store.learn import begin_reading, learn, reading_ended
 from nexpura.sync.store.records import RunLostError, Work, fence
-from nexpura.sync.store.settle import settle, settle_landed
+from nexpura.sync.store.settle import settle, settle_landed, settle_touched
 from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
 
 __all__ = [
@@ -34,4 +34,5 @@ __all__ = [
     "release",
     "settle",
     "settle_landed",
+    "settle_touched",
 ]

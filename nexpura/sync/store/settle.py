@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from nexpura.audience.member import KnownMember, Status
 from nexpura.audience.plan import Add, OptOut, Undo, Update
 from nexpura.mailchimp.member import NEVER, Member
-from nexpura.mailchimp.result import Accepted
+from nexpura.mailchimp.result import Accepted, Result
 from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import standings
@@ -19,18 +19,27 @@ from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import Work, change_from_json, fence, known_to_columns
 
 
-def settle(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:
+def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
     """Write down what became of each change. Raises `RunLostError`: a re-reading then finds what landed."""
-    if not results:
+    known = facts.known_members(run.tenant_id, run.audience_pk, [work.address for work, _ in results])
+    _write(run, [(work, outcome.of(work.change, known[work.address], result, now)) for work, result in results])
+
+
+def settle_touched(run: Begun, work: Work, member: Member) -> None:
+    """Write down an undo that was not sent: somebody acted on the member since our opt-out."""
+    known = facts.known_members(run.tenant_id, run.audience_pk, [work.address])[work.address]
+    _write(run, [(work, outcome.touched(known, member))])
+
+
+def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
+    if not settled:
         return
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
-        _results(run, results)
-        _known(run, results)
-        standings.put(run.tenant_id, [(work.address, work.customers, settled.standing) for work, settled in results])
-        standings.unmark(
-            run.tenant_id, [(work.address, work.version) for work, settled in results if not settled.again]
-        )
+        _results(run, settled)
+        _known(run, settled)
+        standings.put(run.tenant_id, [(work.address, work.customers, one.standing) for work, one in settled])
+        standings.unmark(run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again])
 
 
 def settle_landed(run: Begun, now: datetime) -> None:
@@ -51,7 +60,7 @@ def settle_landed(run: Begun, now: datetime) -> None:
                 work = Work(row.pk, row.address, row.version, len(row.customer_ids), change)
                 landed.append((work, outcome.of(change, member, Accepted(_as_member(row.address, member)), now)))
         sending.exclude(pk__in=[work.result_id for work, _ in landed]).delete()
-    settle(run, landed)
+    _write(run, landed)
 
 
 def _has_landed(change: Add | Update | OptOut | Undo, member: KnownMember) -> bool:
