@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
-from nexpura.mailchimp.member import MEMBER_FIELDS, MergeValue, subscriber_hash
+from nexpura.mailchimp.member import MergeValue, subscriber_hash
 
 NewStatus = Literal["subscribed", "pending"]
 NOTHING: Final[Mapping[str, Any]] = {}
@@ -103,8 +103,8 @@ def get_member(audience_id: str, address: str) -> Call:
 
     https://mailchimp.com/developer/marketing/api/list-members/get-member-info/
     """
-    query = {"fields": ",".join(MEMBER_FIELDS)}
-    return Call("GET", _path(audience_id, address), query, None, address, audience_id, repeatable=True)
+    # The whole document: asking for a field that this member happens not to have might be an error.
+    return Call("GET", _path(audience_id, address), NOTHING, None, address, audience_id, repeatable=True)
 
 
 def audience_path(audience_id: str) -> str:

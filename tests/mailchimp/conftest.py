@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -40,7 +40,14 @@ def shop(emulator: Running) -> Callable[..., ApiKey]:
 @pytest.fixture
 def open_client(emulator: Running) -> OpenClient:
     def opened(key: ApiKey, **options: Any) -> AbstractAsyncContextManager[MailchimpClient]:
-        where = base_url(emulator.api_url, key.data_centre)
-        return partial(MailchimpClient.open, key, base_url=where, patience=HASTY)(**options)
+        usual = {"base_url": base_url(emulator.api_url, key.data_centre), "patience": HASTY}
+        return MailchimpClient.open(key, **{**usual, **options})
 
     return opened
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A loopback port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])

@@ -127,7 +127,7 @@ def test_the_url_is_filled_with_the_data_centre(template, url):
     ],
 )
 def test_a_key_is_sent_over_https_or_stays_on_this_machine(template):
-    with pytest.raises(ValueError, match="Mailchimp URL|plain http"):
+    with pytest.raises(ValueError, match=r"Mailchimp URL|plain http"):
         base_url(template, "us14")
 
 
