@@ -14,7 +14,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def main() -> None:
-    """Serve until interrupted. Exit code 2 with one line if something about the start is wrong."""
+    """Serve until interrupted. Exit code 1 with one line if something about the start is wrong."""
     wanted = _arguments()
     try:
         state, weather = seeding.state_from(_seed(wanted.seed))

@@ -215,14 +215,12 @@ def _html(request: Request, title: str, content: str, status: int = 200) -> Resp
     """A whole page; with `?live=1` it reloads itself every few seconds."""
     live = request.query_params.get("live") == "1"
     said = request.query_params.get("said", "")
-    turn = (
-        f'<a href="{request.url.path}">Stop refreshing</a>'
-        if live
-        else f'<a href="{request.url.path}?live=1">Refresh every {_REFRESH_SECONDS} s</a>'
-    )
+    kept = {name: value for name, value in request.query_params.items() if name in ("q", "page")}
+    there = f"{request.url.path}?{urlencode(kept if live else {**kept, 'live': 1})}"
+    words = "Stop refreshing" if live else f"Refresh every {_REFRESH_SECONDS} s"
     text = _TEMPLATE.substitute(
         title=escape(title),
-        subtitle=turn,
+        subtitle=f'<a href="{escape(there)}">{words}</a>',
         refresh=f'<meta http-equiv="refresh" content="{_REFRESH_SECONDS}">' if live else "",
         notice=f'<section class="notice" role="status">{escape(said)}</section>' if said else "",
         content=content,
