@@ -24,15 +24,11 @@ def _database(variable: str) -> dict[str, Any]:
     """Return Django's connection settings for the PostgreSQL URL in `variable`."""
     url = os.environ.get(variable, "")
     if url and not url.startswith(("postgresql://", "postgres://")):
-        raise ImproperlyConfigured(
-            f"{variable} must be a PostgreSQL URL: postgresql://user:password@host/name"
-        )
+        raise ImproperlyConfigured(f"{variable} must be a PostgreSQL URL: postgresql://user:password@host/name")
     try:
         parts = psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        raise ImproperlyConfigured(
-            f"{variable} is not a valid PostgreSQL URL; check it for stray characters"
-        ) from None
+        raise ImproperlyConfigured(f"{variable} is not a valid PostgreSQL URL; check it for stray characters") from None
     known = {"host", "port", "user", "password", "dbname"}
     return {
         "ENGINE": "django.db.backends.postgresql",
@@ -179,6 +175,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "nexpura.web.access.tenant_time",
     "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -214,6 +212,13 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_SESSION_REMEMBER = True
+MFA_ADAPTER = "nexpura.web.sign_in.MFAAdapter"
+MFA_TOTP_ISSUER = "Nexpura"
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+CSRF_FAILURE_VIEW = "nexpura.web.views.errors.csrf"
 LOGIN_URL = "/sign-in"
 LOGIN_REDIRECT_URL = "/customers"
 ACCOUNT_LOGOUT_REDIRECT_URL = "/sign-in"

@@ -1,0 +1,201 @@
+"""What people type into the pages. A customer's rules live in `customers.intake`; forms carry them to the fields."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+
+from nexpura.customers import intake
+from nexpura.customers.intake import Cleaned
+from nexpura.customers.models import ConsentSource, Customer
+from nexpura.customers.visits import LONGEST_DESCRIPTION
+from nexpura.tenants.models import Tenant, TenantUser
+from nexpura.tenants.roles import Role
+
+LONGEST_PASTE = 20_000
+WRITTEN_DOWN = ("first_name", "last_name", "email", "phone", "tags", "external_id", "note")
+
+
+def _line(label: str, *, help_text: str = "", required: bool = False, **attributes: str) -> forms.CharField:
+    widget = forms.TextInput(attrs={"autocomplete": "off", **attributes})
+    return forms.CharField(label=label, required=required, help_text=help_text, max_length=2_000, widget=widget)
+
+
+class CustomerForm(forms.Form):
+    """A customer's details; `cleaned` holds them as the book keeps them."""
+
+    first_name = _line("First name")
+    last_name = _line("Last name")
+    email = _line("E-mail", inputmode="email", spellcheck="false")
+    phone = _line("Phone", inputmode="tel")
+    tags = _line("Tags", help_text="Separated by commas, such as VIP, repairs.")
+    external_id = _line("Customer number", help_text="From your till or shop system, if it has one.")
+    note = forms.CharField(label="Note", required=False, max_length=20_000, widget=forms.Textarea(attrs={"rows": 3}))
+
+    def __init__(self, tenant: Tenant, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.tenant = tenant
+        self.cleaned: Cleaned | None = None
+
+    @classmethod
+    def of(cls, customer: Customer) -> CustomerForm:
+        """Return the form filled with what the book holds."""
+        initial = customer.snapshot() | {"tags": ", ".join(customer.tags)}
+        return cls(customer.tenant, initial=initial)
+
+    def clean(self) -> dict[str, Any]:
+        written = {name: self.cleaned_data.get(name, "") for name in WRITTEN_DOWN if name in self.fields}
+        if not self.errors and self.wants_customer(written):
+            try:
+                self.cleaned = intake.validate(self.tenant, **written)
+            except ValidationError as problems:
+                self.refuse(problems)
+        return self.cleaned_data
+
+    def wants_customer(self, written: dict[str, str]) -> bool:
+        """Tell whether what was written down is to become a customer."""
+        return True
+
+    def refuse(self, problems: ValidationError) -> None:
+        """Show each message at its field, or above the form if it has none here."""
+        for field, messages in problems.message_dict.items():
+            self.add_error(field if field in self.fields else None, messages)
+
+
+class VisitForm(CustomerForm):
+    """What happened at the counter, and to whom: a customer of the book, or one written down now."""
+
+    description = forms.CharField(label="Description", max_length=LONGEST_DESCRIPTION)
+    consent = forms.BooleanField(label="Marketing consent", required=False)
+
+    def __init__(self, tenant: Tenant, *args: Any, customer: Customer | None = None, **options: Any) -> None:
+        super().__init__(tenant, *args, **options)
+        self.customer = customer
+        for name in ("tags", "external_id", "note"):
+            del self.fields[name]
+        if customer:
+            for name in ("first_name", "last_name", "email", "phone"):
+                del self.fields[name]
+
+    def wants_customer(self, written: dict[str, str]) -> bool:
+        return self.customer is None
+
+    @property
+    def has_consent(self) -> bool:
+        """Whether the box was ticked; an unticked box is no event (B1)."""
+        return bool(self.cleaned_data["consent"])
+
+
+class IntakeForm(VisitForm):
+    """A piece left with the shop, by a customer."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["description"].label = "What did they bring in?"
+
+
+class SaleForm(VisitForm):
+    """A walk-in sale; the customer may stay nameless."""
+
+    amount = forms.DecimalField(
+        label="Amount",
+        min_value=Decimal(0),
+        max_digits=12,
+        decimal_places=2,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
+        error_messages={"invalid": "Write an amount such as 129.00."},
+    )
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["description"].label = "What was sold?"
+
+    def wants_customer(self, written: dict[str, str]) -> bool:
+        return self.customer is None and any(value.strip() for value in written.values())
+
+    def clean(self) -> dict[str, Any]:
+        cleaned_data = super().clean()
+        if not self.errors and cleaned_data.get("consent") and not (self.customer or self.cleaned):
+            self.add_error("consent", "Choose a customer or write one down: consent belongs to somebody.")
+        return cleaned_data
+
+
+class ConsentForm(forms.Form):
+    """The switch on the customer's page, and where the customer said so."""
+
+    HERE = (ConsentSource.PROFILE, ConsentSource.INTAKE, ConsentSource.POS)
+
+    granted = forms.BooleanField(label="Marketing consent", required=False)
+    source = forms.ChoiceField(
+        label="Where did they say so?", choices=[(source.value, source.label) for source in HERE], required=False
+    )
+
+    def clean_source(self) -> str:
+        return self.cleaned_data["source"] or ConsentSource.PROFILE.value
+
+
+class ConnectForm(forms.Form):
+    """Key and audience. What is wrong with either is told by `sync.connect`, in its own words."""
+
+    api_key = forms.CharField(
+        label="API key",
+        max_length=LONGEST_PASTE,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Looks like a1b2c3d4e5f6g7h8i9j0-us14. In Mailchimp: Account & billing → Extras → API keys.",
+    )
+    audience_id = forms.CharField(
+        label="Audience / List ID",
+        max_length=LONGEST_PASTE,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="Looks like abc123def4. In Mailchimp: Audience → Settings → Audience name and defaults.",
+    )
+    auto_sync = forms.BooleanField(
+        label="Auto-sync daily", required=False, help_text="A scheduled sync each night, alongside the button."
+    )
+
+
+class KeyForm(forms.Form):
+    """Another key for the same audience."""
+
+    api_key = forms.CharField(
+        label="New API key",
+        max_length=LONGEST_PASTE,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="For the same Mailchimp account and audience.",
+    )
+
+
+class WordingForm(forms.Form):
+    """The words beside the tick box."""
+
+    text = forms.CharField(
+        label="Words shown beside the tick box", max_length=2_000, widget=forms.Textarea(attrs={"rows": 4})
+    )
+
+
+class UserForm(forms.Form):
+    """A new person who signs in."""
+
+    email = forms.EmailField(label="E-mail", widget=forms.EmailInput(attrs={"autocomplete": "off"}))
+    name = forms.CharField(label="Name", required=False, max_length=120)
+    role = forms.ChoiceField(label="Role", choices=[(role.value, role.value.title()) for role in reversed(Role)])
+    password = forms.CharField(
+        label="First password",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="At least 10 characters. They can change it under Settings.",
+    )
+
+    def clean_email(self) -> str:
+        email = str(self.cleaned_data["email"]).strip().lower()
+        if TenantUser.objects.filter(email=email).exists():
+            raise ValidationError("Somebody signs in with this address already.")
+        return email
+
+    def clean_password(self) -> str:
+        password = str(self.cleaned_data["password"])
+        validate_password(password)
+        return password

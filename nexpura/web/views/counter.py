@@ -1,0 +1,114 @@
+"""Where customers are met: intake, and the walk-in sale at the till. Each with the tick box, off by default."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods
+
+from nexpura.customers import intake as customer_intake
+from nexpura.customers import ledger, search, visits
+from nexpura.customers.models import ConsentSource, Customer
+from nexpura.tenants.models import Tenant
+from nexpura.tenants.roles import Right
+from nexpura.web import access
+from nexpura.web.forms import IntakeForm, SaleForm, VisitForm
+
+FOUND_SHOWN = 8
+
+
+@require_http_methods(["GET", "POST"])
+def intake(request: HttpRequest) -> HttpResponse:
+    """A customer leaves something with the shop."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    form = IntakeForm(tenant, request.POST or None, customer=_chosen(request, tenant))
+    if form.is_valid() and _keep_intake(request, form):
+        return redirect("customer", form.customer.pk) if form.customer else redirect("intake")
+    return _page(request, tenant, "intake.html", form)
+
+
+@require_http_methods(["GET", "POST"])
+def pos(request: HttpRequest) -> HttpResponse:
+    """A walk-in sale, to a customer or to nobody in particular."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    form = SaleForm(tenant, request.POST or None, customer=_chosen(request, tenant))
+    if form.is_valid() and _keep_sale(request, form):
+        return redirect("pos")
+    return _page(request, tenant, "pos.html", form)
+
+
+def _chosen(request: HttpRequest, tenant: Tenant) -> Customer | None:
+    """Return the customer of the book whom the form is about; somebody else's is a 404."""
+    asked = request.POST if request.method == "POST" else request.GET
+    pk = asked.get("customer", "")
+    if not pk:
+        return None
+    return get_object_or_404(tenant.customers, pk=int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+
+
+def _page(request: HttpRequest, tenant: Tenant, template: str, form: VisitForm) -> HttpResponse:
+    query = request.GET.get("q", "").strip()
+    context = {
+        "form": form,
+        "query": query,
+        "found": search.page(tenant, query=query, size=FOUND_SHOWN).customers if query else (),
+        "wording": ledger.current_wording(tenant),
+    }
+    if request.headers.get("HX-Request") and request.method == "GET":
+        template += "#found"
+    return render(request, template, context)
+
+
+def _keep_intake(request: HttpRequest, form: IntakeForm) -> bool:
+    actor = access.actor_of(request)
+    try:
+        with transaction.atomic():
+            customer = _customer_of(request, form)
+            assert customer is not None
+            visits.intake(form.tenant, actor, access.user_of(request), customer, form.cleaned_data["description"])
+            _record_consent(request, form, customer, ConsentSource.INTAKE)
+    except ValidationError as problems:
+        form.refuse(problems)
+        return False
+    form.customer = customer
+    messages.success(request, f"Intake written down for {customer.name}.")
+    return True
+
+
+def _keep_sale(request: HttpRequest, form: SaleForm) -> bool:
+    try:
+        with transaction.atomic():
+            customer = _customer_of(request, form)
+            visit = visits.sale(
+                form.tenant,
+                access.actor_of(request),
+                access.user_of(request),
+                description=form.cleaned_data["description"],
+                amount=form.cleaned_data["amount"],
+                customer=customer,
+            )
+            _record_consent(request, form, customer, ConsentSource.POS)
+    except ValidationError as problems:
+        form.refuse(problems)
+        return False
+    buyer = f" to {customer.name}" if customer else ""
+    messages.success(request, f"Sale of {visit.amount}{buyer} written down.")
+    return True
+
+
+def _customer_of(request: HttpRequest, form: VisitForm) -> Customer | None:
+    """Return the customer the form is about, kept now if they are new; None for a nameless sale."""
+    if form.customer or form.cleaned is None:
+        return form.customer
+    return customer_intake.create(form.tenant, access.actor_of(request), form.cleaned)
+
+
+def _record_consent(request: HttpRequest, form: VisitForm, customer: Customer | None, source: ConsentSource) -> None:
+    """Record a ticked box. No IP address: the device is the shop's, not the customer's."""
+    if form.has_consent and customer:
+        ledger.record(customer, access.actor_of(request), granted=True, source=source)

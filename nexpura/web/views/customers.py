@@ -1,0 +1,115 @@
+"""The customer book: list, one customer (Overview first), new, edit, and the consent switch."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from nexpura.customers import intake, ledger, search
+from nexpura.customers.models import ConsentState, Customer
+from nexpura.sync import explain
+from nexpura.tenants.models import Tenant
+from nexpura.tenants.roles import Right
+from nexpura.web import access
+from nexpura.web.forms import ConsentForm, CustomerForm
+
+VISITS_SHOWN = 20
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """The book, a page at a time; searched by the beginning of a name, address or phone number."""
+    tenant = access.tenant_for(request)
+    page = search.page(tenant, query=request.GET.get("q", ""), after=request.GET.get("after", ""))
+    return render(request, "customers.html", {"page": page, "started": bool(request.GET.get("after"))})
+
+
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """Write down a customer who has not been asked about marketing."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    form = CustomerForm(tenant, request.POST or None)
+    if form.is_valid() and (customer := _kept(request, form)):
+        messages.success(request, f"{customer.name} is in the book.")
+        return redirect("customer", customer.pk)
+    return render(request, "customer_form.html", {"form": form})
+
+
+@require_http_methods(["GET", "POST"])
+def edit(request: HttpRequest, pk: int) -> HttpResponse:
+    """Change a customer's details; consent stays what it is."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    customer = _customer(tenant, pk)
+    form = CustomerForm(tenant, request.POST) if request.method == "POST" else CustomerForm.of(customer)
+    if form.is_valid() and _kept(request, form, customer):
+        messages.success(request, "Saved.")
+        return redirect("customer", pk)
+    return render(request, "customer_form.html", {"form": form, "customer": customer})
+
+
+@require_GET
+def detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """The Overview: who they are, what they said about marketing, and whether Mailchimp has them."""
+    tenant = access.tenant_for(request)
+    customer = _customer(tenant, pk)
+    context = {
+        "customer": customer,
+        "history": ledger.history(customer),
+        "wording": ledger.current_wording(tenant),
+        "consent_form": ConsentForm(initial={"granted": customer.marketing_consent}),
+        "explanation": explain.explain(tenant, customer),
+        "visits": customer.visits.select_related("user").order_by("-id")[:VISITS_SHOWN],
+    }
+    return render(request, "customer.html", context)
+
+
+@require_POST
+def consent(request: HttpRequest, pk: int) -> HttpResponse:
+    """Record what the customer says now. A withdrawal ("stop writing to me") needs no earlier grant."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    customer = _customer(tenant, pk)
+    form = ConsentForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "Choose where the customer said so.")
+        return redirect("customer", pk)
+    granted = form.cleaned_data["granted"]
+    switched_off = customer.consent_state == ConsentState.GRANTED and not granted
+    event = None
+    if granted or switched_off or "stop" in request.POST:
+        source = form.cleaned_data["source"]
+        event = ledger.record(customer, access.actor_of(request), granted=granted, source=source)
+    messages.success(request, _said(event.state if event else ""))
+    return redirect("customer", pk)
+
+
+def _said(state: str) -> str:
+    match state:
+        case ConsentState.GRANTED:
+            return "Marketing consent recorded. The next sync adds them to the audience."
+        case ConsentState.WITHDRAWN:
+            return "Withdrawal recorded. The next sync unsubscribes them if they are in the audience."
+        case _:
+            return "Nothing to record: that is what the book says already."
+
+
+def _customer(tenant: Tenant, pk: int) -> Customer:
+    return get_object_or_404(tenant.customers, pk=pk)
+
+
+def _kept(request: HttpRequest, form: CustomerForm, customer: Customer | None = None) -> Customer | None:
+    """Return the customer as the book keeps them now; None, with the reason in the form, if it will not."""
+    assert form.cleaned is not None
+    actor = access.actor_of(request)
+    try:
+        if customer:
+            return intake.edit(customer, actor, form.cleaned)
+        return intake.create(form.tenant, actor, form.cleaned)
+    except ValidationError as problems:
+        form.refuse(problems)
+        return None

@@ -1,0 +1,126 @@
+"""`/integrations`: the Email Marketing section with the Mailchimp panel, the one place to configure it (A2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from nexpura.sync import connect as connecting
+from nexpura.sync import panel, runs
+from nexpura.sync.connect import Connected, Refused
+from nexpura.tenants.roles import Right
+from nexpura.web import access
+from nexpura.web.forms import ConnectForm, KeyForm
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """The panel. A poll of htmx gets the part that moves while a run goes on."""
+    return _page(request, part="#live" if request.headers.get("HX-Request") else "")
+
+
+@sensitive_post_parameters("api_key")
+@require_POST
+def connect(request: HttpRequest) -> HttpResponse:
+    """Ask Mailchimp for the audience; on refusal the panel comes back with the reason, without the key."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    form = ConnectForm(request.POST)
+    if not form.is_valid():
+        return _page(request, form=form)
+    outcome = connecting.connect(
+        tenant,
+        access.actor_of(request),
+        key_text=form.cleaned_data["api_key"],
+        audience_id=form.cleaned_data["audience_id"],
+        auto_sync=form.cleaned_data["auto_sync"],
+    )
+    match outcome:
+        case Refused():
+            return _page(request, form=form, refused=outcome)
+        case Connected(integration=integration, also_elsewhere=also_elsewhere):
+            messages.success(request, f"Mailchimp is connected to {integration.config['audience_name']}.")
+            if also_elsewhere:
+                messages.warning(
+                    request,
+                    "This audience is also connected elsewhere in this installation: "
+                    "an opt-out there unsubscribes your customers too.",
+                )
+            return redirect("integrations")
+
+
+@require_POST
+def sync(request: HttpRequest) -> HttpResponse:
+    """Start a run, or show the one that is going on."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    try:
+        runs.start(tenant, access.actor_of(request))
+    except runs.NotConnectedError:
+        messages.error(request, "Mailchimp is not connected: connect it first.")
+    return redirect("integrations")
+
+
+@require_POST
+def auto_sync(request: HttpRequest) -> HttpResponse:
+    """Switch the daily sync on or off."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    on = request.POST.get("auto_sync") == "on"
+    connecting.set_auto_sync(tenant, access.actor_of(request), on)
+    messages.success(request, "Auto-sync is on." if on else "Auto-sync is off: sync on demand.")
+    return redirect("integrations")
+
+
+@sensitive_post_parameters("api_key")
+@require_POST
+def key(request: HttpRequest) -> HttpResponse:
+    """Put in another key for the same audience."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    form = KeyForm(request.POST)
+    if not form.is_valid():
+        return _page(request, key_form=form)
+    outcome = connecting.replace_key(tenant, access.actor_of(request), form.cleaned_data["api_key"])
+    if isinstance(outcome, Refused):
+        return _page(request, key_form=form, refused=outcome)
+    messages.success(request, "The new key is in use.")
+    return redirect("integrations")
+
+
+@require_http_methods(["GET", "POST"])
+def disconnect(request: HttpRequest) -> HttpResponse:
+    """Ask once more, saying which opt-outs Mailchimp has not been told; then forget key and audience."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    if request.method == "POST":
+        connecting.disconnect(tenant, access.actor_of(request))
+        messages.success(request, "Mailchimp is disconnected. The key is gone; the history stays.")
+        return redirect("integrations")
+    state = panel.state(tenant)
+    return render(request, "disconnect.html", {"panel": state}) if state.connected else redirect("integrations")
+
+
+def _page(
+    request: HttpRequest,
+    *,
+    part: str = "",
+    form: ConnectForm | None = None,
+    key_form: KeyForm | None = None,
+    refused: Refused | None = None,
+) -> HttpResponse:
+    tenant = access.tenant_for(request)
+    context: dict[str, Any] = {
+        "panel": panel.state(tenant),
+        "form": form or ConnectForm(),
+        "key_form": key_form or KeyForm(),
+        "key_form_open": key_form is not None,
+        "refused": refused,
+        "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
+    }
+    return render(request, f"integrations.html{part}", context)

@@ -1,0 +1,50 @@
+"""Settings of the business: the consent wording and the audit trail."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from nexpura.customers import ledger
+from nexpura.tenants.roles import Right
+from nexpura.web import access, paging
+from nexpura.web.forms import WordingForm
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    """What can be set, as far as the person may."""
+    tenant, user = access.tenant_for(request), access.user_of(request)
+    context = {
+        "tenant": tenant,
+        "may_edit_wording": user.may(Right.EDIT_WORDING),
+        "may_manage_users": user.may(Right.MANAGE_USERS),
+        "may_see_audit": user.may(Right.SEE_AUDIT),
+    }
+    return render(request, "settings.html", context)
+
+
+@require_http_methods(["GET", "POST"])
+def wording(request: HttpRequest) -> HttpResponse:
+    """The words beside the tick box. A change is a new version; events keep the words they were given under."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_WORDING)
+    current = ledger.current_wording(tenant)
+    form = WordingForm(request.POST or None, initial={"text": current.text})
+    if form.is_valid():
+        new = ledger.new_wording(tenant, access.actor_of(request), form.cleaned_data["text"])
+        messages.success(request, f"Version {new.version} is shown from now on.")
+        return redirect("wording")
+    versions = tenant.consent_wordings.order_by("-version")
+    return render(request, "wording.html", {"form": form, "current": current, "versions": versions})
+
+
+@require_GET
+def audit_trail(request: HttpRequest) -> HttpResponse:
+    """Who did what, when, newest first."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.SEE_AUDIT)
+    page = paging.newest_first(tenant.audit_events.all(), request.GET.get("before", ""))
+    return render(request, "audit.html", {"page": page})
