@@ -32,9 +32,9 @@ from nexpura.runtime.supervisor import NEXPURA, Part, Stop, say
 HERE = Path(__file__).resolve().parent.parent.parent
 BOOK, SEED = HERE / "demo" / "customers.csv", HERE / "demo" / "mailchimp.json"
 TENANT = "demo"
-SHOP = "Harbour Street Jewellers"
+SHOP = "Harbour & Vale"
 USERS = {"owner": "alice@demo.example", "manager": "mia@demo.example", "staff": "bob@demo.example"}
-MARKED_BAD = "demo-bad-address"
+MARKED_BAD = "demo:bad-address"
 """The tag of the customers in the demo book whose address Mailchimp is meant to refuse."""
 
 WRITE_DOWN_EVERY = 5.0
@@ -131,6 +131,7 @@ class Demo:
 
     def serve(self) -> None:
         """Keep everything running until told to stop."""
+        say("Serving; Ctrl-C stops everything.")
         assert self.parts is not None
         self.parts.watch(each_time=self._meanwhile)
 
@@ -229,7 +230,8 @@ class Demo:
         say("")
         say(f"  Pages      http://127.0.0.1:{self.port}/integrations")
         for role, email in USERS.items():
-            say(f"  Sign in    {email}  {self._password()}  ({role})")
+            say(f"  Sign in    {email} ({role})")
+        say(f"  Password   {self._password()}")
         key, audience = self._credentials()
         say(f"  Mailchimp  http://127.0.0.1:{self.emulator_port}/  (a stand-in: API key {key}, Audience ID {audience})")
         say(f"  Data       {self.folder} (take this folder away to begin anew)")
@@ -237,7 +239,7 @@ class Demo:
 
 def as_seed(member: dict[str, Any]) -> dict[str, Any]:
     """Return a member as the emulator tells it in the form it is seeded from."""
-    return {key: member[key] for key in SEED_KEYS if member.get(key) is not None}
+    return {key: member[key] for key in SEED_KEYS if member[key] != "" or key == "unsubscribed_by"}
 
 
 def as_the_book_says(result: dict[str, Any], book: Path) -> bool:
