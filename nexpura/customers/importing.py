@@ -102,6 +102,7 @@ def import_customers(
         audit.record(tenant, actor, "customers.imported", after={**outcome.counts(), **notes})
         if dry_run:
             transaction.set_rollback(True)
+    outcome.warnings.sort(key=lambda problem: problem.line)
     return outcome
 
 
