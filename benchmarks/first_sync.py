@@ -32,7 +32,8 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one, options.latency)))
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.latency} ms a call")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}, {options.latency} ms a call")
     print(f"{'customers':>9} {'seconds':>8} {'requests':>8} {'in flight':>9} {'CPU s':>6} {'MB':>5} {'x least':>7}")
     for size in options.sizes.split(","):
         command = [sys.executable, __file__, "--one", size, "--latency", str(options.latency)]

@@ -55,7 +55,7 @@ class Problem:
         return f"{where}: {self.message}"
 
 
-class Refused(Exception):  # noqa: N818  # reads as a sentence where it is caught
+class Refused(Exception):  # reads as a sentence where it is caught
     """The file cannot be imported as it is. Nothing was."""
 
     def __init__(self, *problems: Problem) -> None:

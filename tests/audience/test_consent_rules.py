@@ -112,7 +112,7 @@ OURS = OptOutRecord(Cause.WITHDRAWAL, at(100))
         pytest.param(GRANT, known(Status.UNSUBSCRIBED), Bucket.KEPT, Reason.UNSUBSCRIBED_THERE, id="their own no stays"),
         pytest.param(GRANT, known(Status.CLEANED), Bucket.KEPT, Reason.CLEANED, id="a bounce stays"),
         pytest.param(GRANT, known(Status.ARCHIVED), Bucket.KEPT, Reason.ARCHIVED, id="an archived member stays"),
-        pytest.param(GRANT, known(Status.TRANSACTIONAL), Bucket.KEPT, Reason.NON_SUBSCRIBED, id="non-subscribed stays"),
+        pytest.param(GRANT, known(Status.TRANSACTIONAL), Bucket.KEPT, Reason.NON_SUBSCRIBED, id="unconfirmed stays"),
         pytest.param(GRANT, known(Status.PENDING), Bucket.ASKED, Reason.AWAITING_CONFIRMATION, id="pending waits"),
         pytest.param(
             GRANT, known(Status.UNSUBSCRIBED, opt_out=OURS), Undo, None, id="our own unsubscribe, untouched: undone"
