@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -64,7 +64,9 @@ async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
                 raise
         finally:
             pulse.cancel()
-        await from_db(store.finish)(begun, ending, requests=mailchimp.requests, now=clock.now())
+        await from_db(store.finish)(
+            begun, ending, requests=mailchimp.requests, unanswered=mailchimp.unanswered > 0, now=clock.now()
+        )
         logger.info("run %s of tenant %s: %s %s", begun.id, begun.tenant_id, ending.status, ending.code)
     return None
 
@@ -106,12 +108,13 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     seen: set[str] = set()
     totals: set[int] = set()
     began_at: datetime | None = None
-    async for page in mailchimp.members(run.audience_id, since=reading.since):
-        began_at = min(began_at, page.at) if began_at else page.at
-        if reading.since is None:
-            seen.update(member.id for member in page.members)
-        totals.add(page.total_items)
-        await from_db(store.learn)(run, page.members)
+    async with aclosing(mailchimp.members(run.audience_id, since=reading.since)) as pages:
+        async for page in pages:
+            began_at = min(began_at, page.at) if began_at else page.at
+            if reading.since is None:
+                seen.update(member.id for member in page.members)
+            totals.add(page.total_items)
+            await from_db(store.learn)(run, page.members)
     complete = totals == {len(seen)}
     if began_at is None:
         raise errors.UnexpectedReply(0, "The listing has no page")
@@ -125,15 +128,16 @@ async def _send(run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tup
     settling: asyncio.Future[None] = asyncio.ensure_future(_settle(run, clock, ()))
     put_off, settled_at = 0, time.monotonic()
     try:
-        async for work, result in mailchimp.send_all(_cleared(run, mailchimp, clock, kinds)):
-            batch.append((work, result))
-            put_off = put_off + 1 if isinstance(result, Deferred) else 0
-            if put_off >= GIVE_UP_AFTER:
-                raise errors.TryLater(0, "Mailchimp does not answer")
-            if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
-                await settling
-                settling, batch = asyncio.ensure_future(_settle(run, clock, batch)), []
-                settled_at = time.monotonic()
+        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, kinds))) as results:
+            async for work, result in results:
+                batch.append((work, result))
+                put_off = put_off + 1 if isinstance(result, Deferred) else 0
+                if put_off >= GIVE_UP_AFTER:
+                    raise errors.TryLater(0, "Mailchimp does not answer")
+                if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
+                    await settling
+                    settling, batch = asyncio.ensure_future(_settle(run, clock, batch)), []
+                    settled_at = time.monotonic()
     finally:
         # Whatever ends the sending, what is known of it is kept.
         await settling

@@ -109,10 +109,17 @@ def put_back(run: Begun) -> None:
         release(run)
 
 
-def release(run: Begun) -> None:
-    """Let go of the Mailchimp user."""
+def release(run: Begun, after: float = 0) -> None:
+    """Let go of the Mailchimp user, now or in so many seconds."""
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM sync_loginlease WHERE login_id = %s AND token = %s", [run.login_id, run.token])
+        if after:
+            cursor.execute(
+                "UPDATE sync_loginlease SET run_id = 0, expires_at = now() + make_interval(secs => %s) "
+                "WHERE login_id = %s AND token = %s",
+                [after, run.login_id, run.token],
+            )
+        else:
+            cursor.execute("DELETE FROM sync_loginlease WHERE login_id = %s AND token = %s", [run.login_id, run.token])
 
 
 def _alive(run: SyncRun) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.sync import schedule
 from nexpura.sync.models import Bucket, MemberResult, SyncRun
 from nexpura.sync.store.begin import Begun, release
@@ -34,8 +35,11 @@ class Ending:
     reached: bool = True
 
 
-def finish(run: Begun, ending: Ending, *, requests: int, now: datetime) -> None:
-    """End the run. Does nothing if it is no longer ours."""
+def finish(run: Begun, ending: Ending, *, requests: int, unanswered: bool, now: datetime) -> None:
+    """End the run. Does nothing if it is no longer ours.
+
+    With requests `unanswered`, Mailchimp may still count them: its user is let go only when it has ended them.
+    """
     counts, synced, book = _accounts(run)
     with transaction.atomic():
         row = SyncRun.objects.select_for_update().filter(pk=run.id, token=run.token, status="running").first()
@@ -58,7 +62,7 @@ def finish(run: Begun, ending: Ending, *, requests: int, now: datetime) -> None:
             row,
             after={"status": status, "synced": synced, **{k: v for k, v in counts.items() if v}},
         )
-        release(run)
+        release(run, after=SERVER_LIMIT if unanswered else 0)
 
 
 def _error(ending: Ending, now: datetime) -> dict[str, Any] | None:
