@@ -44,7 +44,7 @@ class Customer(models.Model):
     a trigger: whatever writes a row, they agree with it.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="customers")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="customers")
     id = models.BigAutoField(primary_key=True)
     external_id = models.CharField(max_length=100, null=True, blank=True)
     first_name = models.CharField(max_length=200, blank=True)
@@ -116,7 +116,7 @@ class Customer(models.Model):
 class ConsentWording(models.Model):
     """One version of the words a tenant shows beside the tick box. Versions are never edited."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="consent_wordings")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="consent_wordings")
     id = models.BigAutoField(primary_key=True)
     version = models.PositiveIntegerField()
     text = models.TextField()
@@ -138,7 +138,7 @@ class ConsentEvent(models.Model):
     `effective_at` is the earlier of the time claimed for the event and the time it was recorded (B1a).
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="consent_events")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="consent_events")
     id = models.BigAutoField(primary_key=True)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="consent_events")
     state = models.CharField(max_length=10, choices=ConsentState.choices[1:])
@@ -184,7 +184,7 @@ class Visit(models.Model):
         INTAKE = "intake", "Intake"
         SALE = "sale", "Sale"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="visits")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="visits")
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
     customer = models.ForeignKey(Customer, on_delete=models.PROTECT, null=True, related_name="visits")

@@ -24,7 +24,7 @@ class Integration(models.Model):
         DISCONNECTED = "disconnected", "Disconnected"
         ERROR = "error", "Error"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="integrations")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="integrations")
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=20)
     status = models.CharField(max_length=12, choices=Status.choices)

@@ -15,7 +15,7 @@ from nexpura.tenants.models import Tenant
 class DirtyAddress(models.Model):
     """An address to look at again. Versions come from one sequence; settling removes the mark if it is unchanged."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
     id = models.BigAutoField(primary_key=True)
     address = models.TextField(db_collation="C")
     version = models.BigIntegerField()
@@ -31,7 +31,7 @@ class DirtyAddress(models.Model):
 class KnownAudience(models.Model):
     """What we know of one audience as a whole. Kept on Disconnect; serves again if it is connected again (B14)."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="known_audiences")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="known_audiences")
     id = models.BigAutoField(primary_key=True)
     data_centre = models.CharField(max_length=10)
     audience_id = models.CharField(max_length=100)
@@ -67,7 +67,7 @@ class KnownMember(models.Model):
     and what Mailchimp made of it, where the two differ. `refusal` is the last one, with what was refused.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
     id = models.BigAutoField(primary_key=True)
     audience = models.ForeignKey(KnownAudience, on_delete=models.CASCADE, related_name="members")
     address = models.TextField(db_collation="C")
@@ -108,7 +108,7 @@ class AddressStanding(models.Model):
     Customers without an e-mail stand under the blank address. `StandingCount` follows by a trigger.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
     id = models.BigAutoField(primary_key=True)
     address = models.TextField(db_collation="C")
     bucket = models.CharField(max_length=15, choices=Bucket.choices)
@@ -136,7 +136,7 @@ class AddressStanding(models.Model):
 class StandingCount(models.Model):
     """How many addresses and customers stand where: the sums of `AddressStanding`, kept by its trigger."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
     id = models.BigAutoField(primary_key=True)
     bucket = models.CharField(max_length=15)
     reason = models.CharField(max_length=60, blank=True)
@@ -168,7 +168,7 @@ class SyncRun(models.Model):
         API = "api", "API"
         COMMAND = "command", "Command"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="sync_runs")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="sync_runs")
     id = models.BigAutoField(primary_key=True)
     audience = models.ForeignKey(KnownAudience, on_delete=models.PROTECT, related_name="+")
     trigger = models.CharField(max_length=10, choices=Trigger.choices)
@@ -231,7 +231,7 @@ class MemberResult(models.Model):
         DEFERRED = "deferred", "Deferred"
         SKIPPED = "skipped", "Skipped"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="member_results")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="member_results")
     id = models.BigAutoField(primary_key=True)
     run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, related_name="results")
     address = models.TextField(db_collation="C")

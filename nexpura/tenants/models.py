@@ -57,7 +57,7 @@ class TenantUserManager(BaseUserManager["TenantUser"]):
 class TenantUser(AbstractBaseUser):
     """A person who signs in, for exactly one tenant, with one role."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="users")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="users")
     id = models.BigAutoField(primary_key=True)
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=120, blank=True)
@@ -87,7 +87,7 @@ class TenantUser(AbstractBaseUser):
 class AuditEvent(models.Model):
     """Who did what to which row, when, with the values before and after; never a secret. Append only."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="audit_events")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="audit_events")
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(db_default=Now())
     actor_kind = models.CharField(max_length=10)
