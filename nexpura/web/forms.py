@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest, QueryDict
 
 from nexpura.customers import intake
 from nexpura.customers.intake import Cleaned
@@ -18,6 +19,11 @@ from nexpura.tenants.roles import Role
 
 LONGEST_PASTE = 20_000
 WRITTEN_DOWN = ("first_name", "last_name", "email", "phone", "tags", "external_id", "note")
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """Return what was sent with a POST, were it nothing at all; None for a page that is only looked at."""
+    return request.POST if request.method == "POST" else None
 
 
 def _line(label: str, *, help_text: str = "", required: bool = False, **attributes: str) -> forms.CharField:
@@ -42,10 +48,10 @@ class CustomerForm(forms.Form):
         self.cleaned: Cleaned | None = None
 
     @classmethod
-    def of(cls, customer: Customer) -> CustomerForm:
-        """Return the form filled with what the book holds."""
+    def of(cls, customer: Customer, posted: QueryDict | None) -> CustomerForm:
+        """Return the form filled with what the book holds, or with what was sent."""
         initial = customer.snapshot() | {"tags": ", ".join(customer.tags)}
-        return cls(customer.tenant, initial=initial)
+        return cls(customer.tenant, posted, initial=initial)
 
     def clean(self) -> dict[str, Any]:
         written = {name: self.cleaned_data.get(name, "") for name in WRITTEN_DOWN if name in self.fields}

@@ -14,7 +14,7 @@ from nexpura.customers import ledger, search, visits
 from nexpura.customers.models import ConsentSource, Customer
 from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
-from nexpura.web import access
+from nexpura.web import access, forms
 from nexpura.web.forms import IntakeForm, SaleForm, VisitForm
 
 FOUND_SHOWN = 8
@@ -25,7 +25,7 @@ def intake(request: HttpRequest) -> HttpResponse:
     """A customer leaves something with the shop."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    form = IntakeForm(tenant, request.POST or None, customer=_chosen(request, tenant))
+    form = IntakeForm(tenant, forms.posted(request), customer=_chosen(request, tenant))
     if form.is_valid() and _keep_intake(request, form):
         return redirect("customer", form.customer.pk) if form.customer else redirect("intake")
     return _page(request, tenant, "intake.html", form)
@@ -36,7 +36,7 @@ def pos(request: HttpRequest) -> HttpResponse:
     """A walk-in sale, to a customer or to nobody in particular."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    form = SaleForm(tenant, request.POST or None, customer=_chosen(request, tenant))
+    form = SaleForm(tenant, forms.posted(request), customer=_chosen(request, tenant))
     if form.is_valid() and _keep_sale(request, form):
         return redirect("pos")
     return _page(request, tenant, "pos.html", form)

@@ -13,7 +13,7 @@ from nexpura.customers.models import ConsentState, Customer
 from nexpura.sync import explain
 from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
-from nexpura.web import access
+from nexpura.web import access, forms
 from nexpura.web.forms import ConsentForm, CustomerForm
 
 VISITS_SHOWN = 20
@@ -32,7 +32,7 @@ def new(request: HttpRequest) -> HttpResponse:
     """Write down a customer who has not been asked about marketing."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    form = CustomerForm(tenant, request.POST or None)
+    form = CustomerForm(tenant, forms.posted(request))
     if form.is_valid() and (customer := _kept(request, form)):
         messages.success(request, f"{customer.name} is in the book.")
         return redirect("customer", customer.pk)
@@ -45,7 +45,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
     customer = _customer(tenant, pk)
-    form = CustomerForm(tenant, request.POST) if request.method == "POST" else CustomerForm.of(customer)
+    form = CustomerForm.of(customer, forms.posted(request))
     if form.is_valid() and _kept(request, form, customer):
         messages.success(request, "Saved.")
         return redirect("customer", pk)

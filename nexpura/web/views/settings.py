@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from nexpura.customers import ledger
 from nexpura.tenants.roles import Right
-from nexpura.web import access, paging
+from nexpura.web import access, forms, paging
 from nexpura.web.forms import WordingForm
 
 
@@ -32,7 +32,7 @@ def wording(request: HttpRequest) -> HttpResponse:
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_WORDING)
     current = ledger.current_wording(tenant)
-    form = WordingForm(request.POST or None, initial={"text": current.text})
+    form = WordingForm(forms.posted(request), initial={"text": current.text})
     if form.is_valid():
         new = ledger.new_wording(tenant, access.actor_of(request), form.cleaned_data["text"])
         messages.success(request, f"Version {new.version} is shown from now on.")

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from nexpura.tenants import audit
 from nexpura.tenants.models import TenantUser
 from nexpura.tenants.roles import Right
-from nexpura.web import access
+from nexpura.web import access, forms
 from nexpura.web.forms import UserForm
 
 
@@ -22,7 +22,7 @@ def index(request: HttpRequest) -> HttpResponse:
     """Who signs in; one more."""
     tenant = access.tenant_for(request)
     access.require(request, Right.MANAGE_USERS)
-    form = UserForm(request.POST or None)
+    form = UserForm(forms.posted(request))
     if form.is_valid():
         user = _add(request, form)
         messages.success(request, f"{user.email} can sign in now.")

@@ -1,0 +1,64 @@
+"""What holds for every page: a strict policy, nothing inline, labels, one heading."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.web.conftest import Visitor
+
+pytestmark = pytest.mark.django_db
+
+PAGES = [
+    "/sign-in",
+    "/customers",
+    "/customers/new",
+    "/customers/{pk}",
+    "/intake",
+    "/pos",
+    "/integrations",
+    "/settings",
+    "/settings/wording",
+    "/settings/users",
+    "/settings/audit",
+    "/settings/two-factor/",
+    "/settings/password",
+    "/nowhere",
+]
+
+
+@pytest.fixture(params=PAGES)
+def page(request, zoe, as_alice) -> str:
+    visitor = Visitor() if request.param == "/sign-in" else as_alice
+    response = visitor.get(request.param.format(pk=zoe.pk))
+    assert response.status_code == (404 if request.param == "/nowhere" else 200)
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert "unsafe" not in response["Content-Security-Policy"]
+    return response.content.decode()
+
+
+def test_nothing_is_inline(page):
+    assert not re.search(r"<[^>]+\sstyle\s*=", page)
+    assert not re.search(r"<[^>]+\son[a-z]+\s*=", page)
+    assert "<style" not in page
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page))
+
+
+def test_every_field_has_a_label(page):
+    fields = re.findall(r"<(?:input|select|textarea)\b[^>]*>", page)
+    visible = [field for field in fields if 'type="hidden"' not in field]
+    labels = set(re.findall(r'<label[^>]* for="([^"]+)"', page))
+
+    assert {re.search(r'id="([^"]+)"', field)[1] for field in visible} <= labels
+
+
+def test_there_is_one_main_heading_and_a_way_past_the_menu(page):
+    assert len(re.findall(r"<h1[ >]", page)) == 1
+    assert 'class="skip" href="#main"' in page
+
+
+def test_no_id_is_there_twice(page):
+    ids = re.findall(r'\sid="([^"]+)"', page)
+
+    assert len(ids) == len(set(ids))
