@@ -7,7 +7,7 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -44,44 +44,68 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_the_run_time_role_may_not_make_tables_and_the_owner_may(data_dir: Path) -> None:
-    with postgres.embedded(data_dir, durable=False) as cluster:
-        write_row(cluster.owner_url)
-
-        with psycopg.connect(cluster.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("CREATE TABLE mine (word text)")
-        with psycopg.connect(cluster.app_url) as connection:
-            found = connection.execute(
-                "SELECT rolsuper, rolbypassrls, lower('ÉSSß') FROM pg_roles WHERE rolname = current_user"
-            ).fetchone()
-
-    assert found == (False, False, "éssß")
+@pytest.fixture(scope="module")
+def running() -> Iterator[postgres.Cluster]:
+    """A server that several tests look at."""
+    with postgres.temporary() as cluster:
+        yield cluster
 
 
-def test_nobody_gets_in_without_the_password(data_dir: Path) -> None:
-    with postgres.embedded(data_dir, durable=False) as cluster:
-        url = cluster.app_url.replace("nexpura_app:", "nexpura_app:x")
+def test_the_run_time_role_may_not_make_tables_and_the_owner_may(running: postgres.Cluster) -> None:
+    write_row(running.owner_url)
 
-        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            psycopg.connect(url)
-
-
-def test_passwords_the_log_and_the_socket_are_closed_to_other_users(data_dir: Path) -> None:
-    with postgres.embedded(data_dir, durable=False) as cluster:
-        secrets = sorted((data_dir / "secrets").glob("*_password"))
-
-        assert [mode(path) for path in secrets] == [0o600, 0o600, 0o600]
-        assert mode(data_dir / "secrets") == 0o700
-        assert mode(cluster.log) == 0o600
-        assert mode(cluster.cluster_folder) == 0o700
-        assert mode(cluster.cluster_folder.parent / "socket") == 0o700
+    with psycopg.connect(running.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("CREATE TABLE mine (word text)")
 
 
-def test_the_server_never_runs_as_root(data_dir: Path) -> None:
-    with postgres.embedded(data_dir, durable=False) as cluster:
-        owner = Path(f"/proc/{cluster.postmaster_pid}").stat().st_uid
+def test_the_run_time_role_has_no_rights_beyond_its_own(running: postgres.Cluster) -> None:
+    with psycopg.connect(running.app_url) as connection:
+        found = connection.execute(
+            "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
 
-    assert owner != 0
+    assert found == (False, False, False, False)
+
+
+def test_letters_beyond_ascii_are_folded(running: postgres.Cluster) -> None:
+    with psycopg.connect(running.app_url) as connection:
+        assert connection.execute("SELECT lower('ÉSSß')").fetchone() == ("éssß",)
+
+
+def test_nobody_gets_in_without_the_password(running: postgres.Cluster) -> None:
+    url = running.app_url.replace("nexpura_app:", "nexpura_app:x")
+
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(url)
+
+
+def test_passwords_the_log_and_the_socket_are_closed_to_other_users(running: postgres.Cluster) -> None:
+    passwords = sorted((running.data_dir / "secrets").glob("*_password"))
+
+    assert [mode(path) for path in passwords] == [0o600, 0o600, 0o600]
+    assert mode(running.data_dir / "secrets") == 0o700
+    assert mode(running.log) == 0o600
+    assert mode(running.cluster_folder) == 0o700
+    assert mode(running.cluster_folder.parent / "socket") == 0o700
+
+
+def test_no_password_is_in_the_log_or_the_command_line(running: postgres.Cluster) -> None:
+    passwords = [path.read_text().strip() for path in (running.data_dir / "secrets").glob("*_password")]
+    seen = running.log.read_text() + Path(f"/proc/{running.postmaster_pid}/cmdline").read_text()
+
+    assert not [password for password in passwords if password in seen]
+
+
+def test_the_server_never_runs_as_root(running: postgres.Cluster) -> None:
+    assert Path(f"/proc/{running.postmaster_pid}").stat().st_uid != 0
+
+
+def test_a_further_database_has_the_same_two_roles(running: postgres.Cluster) -> None:
+    urls = running.create_database("another")
+    write_row(urls.owner_url)
+
+    with psycopg.connect(urls.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("SELECT * FROM kept")
 
 
 def test_the_last_user_takes_the_server_down_and_rows_are_there_again_next_time(data_dir: Path) -> None:
@@ -229,7 +253,7 @@ def test_a_data_directory_below_roots_closed_home_stays_closed(data_dir: Path) -
 
 def test_a_cluster_of_another_major_version_is_refused_with_the_mend(data_dir: Path) -> None:
     with postgres.embedded(data_dir, durable=False) as cluster:
-        (cluster.cluster_folder / "PG_VERSION").read_text()
+        assert (cluster.cluster_folder / "PG_VERSION").exists()
     (cluster.cluster_folder / "PG_VERSION").write_text("12\n")
 
     with pytest.raises(CannotStart, match=r"made by PostgreSQL 12.*dump it"), postgres.embedded(data_dir):
@@ -258,12 +282,3 @@ def test_a_server_that_cannot_start_says_why_and_where_to_look(data_dir: Path) -
 
     with pytest.raises(CannotStart, match=r"does not start \(.*see .*log"), postgres.embedded(data_dir):
         pass
-
-
-def test_a_further_database_has_the_same_two_roles(data_dir: Path) -> None:
-    with postgres.embedded(data_dir, durable=False) as cluster:
-        urls = cluster.create_database("another")
-        write_row(urls.owner_url)
-
-        with psycopg.connect(urls.app_url) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT * FROM kept")
