@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+from django_htmx.http import HttpResponseClientRedirect
 
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant, TenantUser
@@ -49,12 +52,25 @@ def require(request: HttpRequest, right: Right) -> None:
         raise NotYoursToDo(right)
 
 
-def tenant_time(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Middleware: show every time in the time zone of the tenant whose person asks."""
+def at_the_door(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: times in the tenant's zone, pages of people who are signed in kept in no cache.
+
+    A part that htmx asks for when the session is over sends the whole page to the sign-in.
+    """
 
     def respond(request: HttpRequest) -> HttpResponseBase:
-        zone = request.user.tenant.zone if isinstance(request.user, TenantUser) else None
-        with timezone.override(zone):
-            return get_response(request)
+        user = request.user if isinstance(request.user, TenantUser) else None
+        with timezone.override(user.tenant.zone if user else None):
+            response = get_response(request)
+        if user:
+            add_never_cache_headers(response)
+        patch_vary_headers(response, ["HX-Request"])
+        if request.headers.get("HX-Request") and _leads_to_the_sign_in(response):
+            return HttpResponseClientRedirect(response["Location"])
+        return response
 
     return respond
+
+
+def _leads_to_the_sign_in(response: HttpResponseBase) -> bool:
+    return response.status_code == 302 and response["Location"].startswith(settings.LOGIN_URL)

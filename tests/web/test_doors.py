@@ -209,3 +209,16 @@ def test_the_service_is_not_ready_without_a_worker(anybody):
 
     assert response.status_code == 503
     assert response.json() == {"database": True, "migrations": True, "worker": False}
+
+
+def test_a_poll_after_the_session_ended_sends_the_whole_page_to_the_sign_in(anybody):
+    response = anybody.get("/integrations", headers={"HX-Request": "true"})
+
+    assert response["HX-Redirect"] == "/sign-in?next=/integrations"
+
+
+def test_pages_of_people_who_are_signed_in_stay_out_of_caches(as_bob):
+    response = as_bob.get("/customers")
+
+    assert "no-store" in response["Cache-Control"]
+    assert "HX-Request" in response["Vary"]

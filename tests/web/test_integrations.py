@@ -257,3 +257,24 @@ def test_times_are_shown_in_the_tenants_time_zone(shop, tenant, as_bob):
     page = as_bob.sees(f"/integrations/mailchimp/runs/{run.pk}")
 
     assert f"{run.finished_at.astimezone(tenant.zone):%H:%M}</time>" in page
+
+
+def test_before_the_first_sync_the_panel_says_how_many_it_concerns(shop, as_mona):
+    shop.audience()
+    shop.consenting("ann@inbox.example")
+    shop.customer("ben@inbox.example")
+
+    page = as_mona.sees("/integrations")
+
+    assert "1 customer</strong> with marketing consent" in page
+
+
+def test_after_connecting_again_the_outcome_of_the_old_connection_is_not_shown(shop, as_mona):
+    shop.audience()
+    shop.sync()
+    as_mona.sends("/integrations/mailchimp/disconnect")
+
+    page = as_mona.sends(CONNECT, api_key=KEY, audience_id=AUDIENCE)
+
+    assert "Nothing synced yet" in page
+    assert "✓ Synced" not in page

@@ -62,3 +62,10 @@ def test_no_id_is_there_twice(page):
     ids = re.findall(r'\sid="([^"]+)"', page)
 
     assert len(ids) == len(set(ids))
+
+
+def test_every_description_a_field_points_at_is_there(page):
+    ids = set(re.findall(r'\sid="([^"]+)"', page))
+    pointed_at = " ".join(re.findall(r'aria-(?:describedby|labelledby)="([^"]+)"', page)).split()
+
+    assert set(pointed_at) <= ids

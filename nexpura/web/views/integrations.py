@@ -13,6 +13,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from nexpura.sync import connect as connecting
 from nexpura.sync import panel, runs
 from nexpura.sync.connect import Connected, Refused
+from nexpura.sync.models import SyncRun
+from nexpura.sync.panel import Panel
 from nexpura.tenants.roles import Right
 from nexpura.web import access
 from nexpura.web.forms import ConnectForm, KeyForm
@@ -115,8 +117,12 @@ def _page(
     refused: Refused | None = None,
 ) -> HttpResponse:
     tenant = access.tenant_for(request)
+    state = panel.state(tenant)
+    finished = _finished(state)
     context: dict[str, Any] = {
-        "panel": panel.state(tenant),
+        "panel": state,
+        "finished": finished,
+        "consenting": tenant.customers.filter(marketing_consent=True).count() if not finished else 0,
         "form": form or ConnectForm(),
         "key_form": key_form or KeyForm(),
         "key_form_open": key_form is not None,
@@ -124,3 +130,11 @@ def _page(
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
     }
     return render(request, f"integrations.html{part}", context)
+
+
+def _finished(state: Panel) -> SyncRun | None:
+    """Return the newest run that is over, if it was one with the audience that is connected now."""
+    run, integration = state.finished, state.integration
+    if run is None or integration is None or not integration.is_connected or integration.connected_at is None:
+        return None
+    return run if run.queued_at >= integration.connected_at else None
