@@ -92,9 +92,9 @@ def web(argv: list[str]) -> None:
     wanted = address(argv, "web")
     supervisor.refuse_taken_port(wanted.host, wanted.port)
     with explained():
-        from django.core.wsgi import get_wsgi_application
+        from django.conf import settings
 
-        get_wsgi_application()  # so that a bad setting is one line here, not a traceback of each server process
+        _ = settings.DATABASES  # so that a bad setting is one line here, not a traceback of the server process
     from granian import Granian
     from granian.constants import Interfaces
     from granian.log import LogLevels

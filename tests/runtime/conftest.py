@@ -14,7 +14,7 @@ import pytest
 from .users import server_of, user_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_data_dir() -> Iterator[Callable[[], Path]]:
     """Makes empty folders that everybody may pass through (pytest's own are closed to root's lesser user)."""
     made: list[Path] = []

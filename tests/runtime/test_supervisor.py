@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -33,6 +33,12 @@ def port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         number: int = free.getsockname()[1]
         return number
+
+
+@pytest.fixture(scope="module")
+def lived_in(new_data_dir: Callable[[], Path]) -> Path:
+    """A data directory for every house here: making and migrating a database takes seconds."""
+    return new_data_dir()
 
 
 @contextmanager
@@ -77,10 +83,10 @@ def serves(port: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at processes in /proc")
 def test_up_starts_again_what_is_killed_and_leaves_nothing_behind_when_it_is_told_to_stop(
-    data_dir: Path, port: int
+    lived_in: Path, port: int
 ) -> None:
-    server = Postmaster(data_dir / "postgres" / "data")
-    with house(data_dir, port) as parent:
+    server = Postmaster(lived_in / "postgres" / "data")
+    with house(lived_in, port) as parent:
         first = children(parent.pid)
 
         for pid in (server.pid(), first["web"], first["worker"]):
@@ -99,9 +105,9 @@ def test_up_starts_again_what_is_killed_and_leaves_nothing_behind_when_it_is_tol
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_after_kill_9_of_up_nothing_of_it_goes_on(data_dir: Path, port: int) -> None:
-    server = Postmaster(data_dir / "postgres" / "data")
-    with house(data_dir, port) as parent:
+def test_after_kill_9_of_up_nothing_of_it_goes_on(lived_in: Path, port: int) -> None:
+    server = Postmaster(lived_in / "postgres" / "data")
+    with house(lived_in, port) as parent:
         parts = children(parent.pid)
         assert server.is_alive()
 
