@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import schedule
+from nexpura.sync import queue, schedule
 from nexpura.sync.models import KnownAudience, SyncRun
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -49,11 +49,9 @@ def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL) -
 
     The button goes past the brake: a person asked for it.
     """
-    from nexpura.sync import tasks
-
     with transaction.atomic():
         run, _ = create(tenant, actor, trigger, past_brake=trigger == SyncRun.Trigger.MANUAL)
-        tasks.enqueue(run)
+        queue.enqueue(run)
     return run
 
 
@@ -112,14 +110,12 @@ def start_due(now: datetime) -> int:
 
 def revive(now: datetime) -> int:
     """Queue again every active run that nobody carries out: its worker died, or its job was lost."""
-    from nexpura.sync import tasks
-
     late = now - timedelta(seconds=settings.NEXPURA_STALL)
     stale = SyncRun.objects.filter(status=SyncRun.Status.RUNNING, heartbeat_at__lt=late) | SyncRun.objects.filter(
         status=SyncRun.Status.QUEUED, queued_at__lt=late
     )
     revived = 0
-    for run in stale.exclude(trigger=SyncRun.Trigger.COMMAND, status=SyncRun.Status.QUEUED):
+    for run in stale:
         with transaction.atomic():
-            revived += tasks.enqueue(run)
+            revived += queue.enqueue(run)
     return revived

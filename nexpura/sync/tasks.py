@@ -7,16 +7,15 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import InterfaceError, OperationalError
 from procrastinate import App, Blueprint, RetryDecision
-from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
 from nexpura.sync import runs
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
-from nexpura.sync.models import MemberResult, SyncRun
+from nexpura.sync.models import MemberResult
 from nexpura.sync.run import run_sync
 from nexpura.sync.store import Busy
 
@@ -63,16 +62,6 @@ async def tidy(timestamp: int) -> None:
 
 def _tidy() -> None:
     MemberResult.objects.filter(run__finished_at__lt=datetime.now(UTC) - timedelta(days=30)).delete()
-
-
-def enqueue(run: SyncRun) -> bool:
-    """Queue the job that carries out `run`; False if it is queued already. Call inside a transaction."""
-    try:
-        with transaction.atomic():  # a refused job must not spoil the transaction around it
-            sync.configure(queueing_lock=f"run-{run.pk}").defer(run_id=run.pk)
-    except AlreadyEnqueued:
-        return False
-    return True
 
 
 def on_app_ready(app: App) -> Any:

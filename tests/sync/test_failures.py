@@ -285,3 +285,23 @@ def test_no_key_and_no_address_is_logged(thirty, caplog):
     said = caplog.text
     assert KEY[:12] not in said
     assert "inbox.example" not in said
+
+
+def test_a_key_that_cannot_be_opened_ends_the_run_in_words(thirty, settings):
+    settings.NEXPURA_ENCRYPTION_KEYS = ["b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyMDE="]
+
+    run = thirty.sync()
+
+    assert (run.status, run.error["code"]) == ("failed", "key_unreadable")
+    assert Integration.objects.get().status == "error"
+
+
+def test_a_run_whose_command_died_before_it_began_is_taken_up_by_a_worker(thirty):
+    with transaction.atomic():
+        run, _ = runs.create(thirty.tenant, CLERK, "command", past_brake=False)
+
+    too_soon = runs.revive(run.queued_at + timedelta(seconds=1))
+    revived = runs.revive(run.queued_at + timedelta(minutes=5))
+    again = runs.revive(run.queued_at + timedelta(minutes=5))
+
+    assert (too_soon, revived, again) == (0, 1, 0)

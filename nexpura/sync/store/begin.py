@@ -57,6 +57,16 @@ def begin(run_id: int) -> Begun | Busy | Over:
         if run.cancel_requested_at or not integration.is_connected or integration.config_encrypted is None:
             _end_unstarted(run)
             return Over()
+        try:
+            key_text = vault.unseal(
+                bytes(integration.config_encrypted),
+                tenant_id=run.tenant_id,
+                integration_id=integration.pk,
+                field="api_key",
+            )
+        except vault.CannotOpen:
+            _end_without_key(run, integration)
+            return Over()
         token = uuid.uuid4()
         if not _take_lease(integration.config["login_id"], run.pk, token):
             return Busy()
@@ -72,12 +82,7 @@ def begin(run_id: int) -> Begun | Busy | Over:
             audience_id=run.audience.audience_id,
             login_id=integration.config["login_id"],
             token=token,
-            key_text=vault.unseal(
-                bytes(integration.config_encrypted),
-                tenant_id=run.tenant_id,
-                integration_id=integration.pk,
-                field="api_key",
-            ),
+            key_text=key_text,
             unattended=not run.past_brake,
             read_through=run.audience.read_through,
         )
@@ -131,6 +136,21 @@ def _alive(run: SyncRun) -> bool:
 def _end_unstarted(run: SyncRun) -> None:
     run.status, run.phase, run.finished_at = SyncRun.Status.CANCELLED, "", timezone.now()
     run.save()
+
+
+def _end_without_key(run: SyncRun, integration: Integration) -> None:
+    """The installation's sealing keys have changed: only the shop can put its key in again."""
+    error = {
+        "code": "key_unreadable",
+        "title": "The stored API key cannot be opened",
+        "detail": "It was sealed with another key than those of this installation.",
+        "remedy": "Put the Mailchimp API key in again, or give the installation its former NEXPURA_ENCRYPTION_KEYS.",
+        "at": timezone.now().isoformat(),
+    }
+    run.status, run.finished_at, run.error = SyncRun.Status.FAILED, timezone.now(), error
+    run.save()
+    integration.status, integration.error = Integration.Status.ERROR, error
+    integration.save(update_fields=["status", "error"])
 
 
 def _take_lease(login_id: str, run_id: int, token: UUID) -> bool:
