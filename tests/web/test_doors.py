@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
 from django.test import Client
 
 from nexpura.sync.models import KnownAudience, SyncRun
@@ -198,6 +202,22 @@ def test_the_secret_of_the_second_factor_is_kept_sealed(alice, rf):
 
     assert "JBSWY3DPEHPK3PXP" not in sealed
     assert adapter.decrypt(sealed) == "JBSWY3DPEHPK3PXP"
+
+
+def test_a_second_factor_is_set_up_and_then_asked_for(alice, anybody):
+    anybody.sends("/sign-in", login="alice@opal.example", password=PASSWORD)
+    anybody.sends("/sign-in/again?next=/settings/two-factor/", password=PASSWORD)
+    secret = anybody.get("/settings/two-factor/totp/activate/").context["form"].secret
+    code = totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30))
+
+    active = anybody.sends("/settings/two-factor/totp/activate/", code=code)
+    anybody.logout()
+    asked = anybody.sends("/sign-in", login="alice@opal.example", password=PASSWORD)
+
+    assert "recovery codes" in active.lower()
+    assert 'name="code"' in asked
+    assert anybody.get("/customers").status_code == 302
+    assert all(secret not in str(row.data) for row in Authenticator.objects.filter(user=alice))
 
 
 def test_watchers_are_told_that_the_service_is_alive(anybody):
