@@ -242,3 +242,19 @@ def test_pages_of_people_who_are_signed_in_stay_out_of_caches(as_bob):
 
     assert "no-store" in response["Cache-Control"]
     assert "HX-Request" in response["Vary"]
+
+
+@pytest.mark.parametrize("path", ["/customers/" + "9" * 40, "/integrations/mailchimp/runs/" + "9" * 40])
+def test_a_number_too_big_for_any_row_is_a_404(path, as_alice):
+    assert as_alice.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/customers?after=x", "/settings/audit?before=-1", "/integrations/mailchimp/runs?before=²"]
+)
+def test_a_place_in_a_list_that_is_none_shows_the_first_page(path, as_alice):
+    assert as_alice.get(path).status_code == 200
+
+
+def test_the_head_of_a_page_may_be_asked_for(as_alice):
+    assert as_alice.head("/customers").status_code == 200

@@ -20,7 +20,7 @@ from nexpura.web.forms import IntakeForm, SaleForm, VisitForm
 FOUND_SHOWN = 8
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def intake(request: HttpRequest) -> HttpResponse:
     """A customer leaves something with the shop."""
     tenant = access.tenant_for(request)
@@ -31,7 +31,7 @@ def intake(request: HttpRequest) -> HttpResponse:
     return _page(request, tenant, "intake.html", form)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def pos(request: HttpRequest) -> HttpResponse:
     """A walk-in sale, to a customer or to nobody in particular."""
     tenant = access.tenant_for(request)

@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from nexpura.customers import intake, ledger, search
 from nexpura.customers.models import ConsentState, Customer
@@ -19,7 +19,7 @@ from nexpura.web.forms import ConsentForm, CustomerForm
 VISITS_SHOWN = 20
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """The book, a page at a time; searched by the beginning of a name, address or phone number."""
     tenant = access.tenant_for(request)
@@ -27,7 +27,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "customers.html", {"page": page, "started": bool(request.GET.get("after"))})
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     """Write down a customer who has not been asked about marketing."""
     tenant = access.tenant_for(request)
@@ -39,7 +39,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "customer_form.html", {"form": form})
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Change a customer's details; consent stays what it is."""
     tenant = access.tenant_for(request)
@@ -52,7 +52,7 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     return render(request, "customer_form.html", {"form": form, "customer": customer})
 
 
-@require_GET
+@require_safe
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """The Overview: who they are, what they said about marketing, and whether Mailchimp has them."""
     tenant = access.tenant_for(request)

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from nexpura.sync import connect as connecting
 from nexpura.sync import panel, runs
@@ -20,7 +20,7 @@ from nexpura.web import access
 from nexpura.web.forms import ConnectForm, KeyForm
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """The panel. A poll of htmx gets the part that moves while a run goes on."""
     return _page(request, part="#live" if request.headers.get("HX-Request") else "")
@@ -95,7 +95,7 @@ def key(request: HttpRequest) -> HttpResponse:
     return redirect("integrations")
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def disconnect(request: HttpRequest) -> HttpResponse:
     """Ask once more, saying which opt-outs Mailchimp has not been told; then forget key and audience."""
     tenant = access.tenant_for(request)

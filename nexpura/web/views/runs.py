@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from nexpura.audience.reasons import explanation
 from nexpura.sync import runs
@@ -17,7 +17,7 @@ from nexpura.web import access, paging
 RESULTS_SHOWN = 50
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """Every sync, newest first."""
     tenant = access.tenant_for(request)
@@ -25,7 +25,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "runs.html", {"page": page})
 
 
-@require_GET
+@require_safe
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One sync: progress while it goes on, buckets that add up to the book, and each address's result."""
     tenant = access.tenant_for(request)

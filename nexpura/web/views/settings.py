@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from nexpura.customers import ledger
 from nexpura.tenants.roles import Right
@@ -13,7 +13,7 @@ from nexpura.web import access, forms, paging
 from nexpura.web.forms import WordingForm
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """What can be set, as far as the person may."""
     tenant, user = access.tenant_for(request), access.user_of(request)
@@ -26,7 +26,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "settings.html", context)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def wording(request: HttpRequest) -> HttpResponse:
     """The words beside the tick box. A change is a new version; events keep the words they were given under."""
     tenant = access.tenant_for(request)
@@ -41,7 +41,7 @@ def wording(request: HttpRequest) -> HttpResponse:
     return render(request, "wording.html", {"form": form, "current": current, "versions": versions})
 
 
-@require_GET
+@require_safe
 def audit_trail(request: HttpRequest) -> HttpResponse:
     """Who did what, when, newest first."""
     tenant = access.tenant_for(request)

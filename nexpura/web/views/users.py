@@ -17,7 +17,7 @@ from nexpura.web.forms import UserForm
 
 
 @sensitive_post_parameters("password")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def index(request: HttpRequest) -> HttpResponse:
     """Who signs in; one more."""
     tenant = access.tenant_for(request)
