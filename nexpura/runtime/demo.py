@@ -58,7 +58,7 @@ def main() -> None:
     wanted = arguments()
     as_told = False
     try:
-        supervisor.refuse_taken_port("127.0.0.1", wanted.port)
+        supervisor.await_port("127.0.0.1", wanted.port)
         with supervisor.signals_stop_us(), demo(wanted.port) as shop:
             as_told = shop.show()
             if not wanted.once:

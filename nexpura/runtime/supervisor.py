@@ -7,6 +7,7 @@ ends with its last user (`keeper`).
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -28,6 +29,8 @@ LOOK_EVERY = 0.1
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 STEADY_AFTER = 30.0
 """Seconds after which a part that ends is not taken for one that cannot start."""
+LET_GO_OF_PORT = 6.0
+"""Seconds; the web server gives its own children five to end."""
 LET_WORK_END = 12.0
 """Seconds between asking a part to stop and making it."""
 
@@ -61,7 +64,7 @@ def worker(output: Path | None = None) -> Part:
 
 def up(host: str, port: int, data_dir: Path | None) -> None:
     """Run web and worker until told to stop, with the embedded database of `data_dir` unless that is None."""
-    refuse_taken_port(host, port)
+    await_port(host, port)
     environment = dict(os.environ)
     server = postgres.embedded(data_dir) if data_dir else nullcontext()
     with signals_stop_us(), suppress(Stop), server as cluster:
@@ -232,6 +235,14 @@ def answers(host: str, port: int) -> bool:
         return False
 
 
+def await_port(host: str, port: int) -> None:
+    """Return when we can listen there; a house that was killed may need some seconds to let go of its port."""
+    until = time.monotonic() + LET_GO_OF_PORT
+    while answers(host, port) and time.monotonic() < until:
+        time.sleep(LOOK_EVERY)
+    refuse_taken_port(host, port)
+
+
 def refuse_taken_port(host: str, port: int) -> None:
     """Raise `CannotStart` if we could not listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -241,9 +252,8 @@ def refuse_taken_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except PermissionError:
             raise CannotStart(f"port {port} is kept for root: choose one from 1024 up with --port") from None
-        except OSError:
-            taken = answers(host, port)
-            if taken:
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 raise CannotStart(f"port {port} is in use: choose another with --port") from None
             raise CannotStart(f"nothing can listen on {host}: choose an address of this machine with --host") from None
 
