@@ -109,7 +109,7 @@ OURS = OptOutRecord(Cause.WITHDRAWAL, at(100))
     [
         pytest.param(GRANT, UNKNOWN, Add, None, id="yes, not a member: added"),
         pytest.param(GRANT, known(Status.SUBSCRIBED), Bucket.AGREEMENT, Reason.NONE, id="yes, subscribed: nothing"),
-        pytest.param(GRANT, known(Status.UNSUBSCRIBED), Bucket.KEPT, Reason.UNSUBSCRIBED_THERE, id="their own no stays"),
+        pytest.param(GRANT, known(Status.UNSUBSCRIBED), Bucket.KEPT, Reason.UNSUBSCRIBED_THERE, id="their no stays"),
         pytest.param(GRANT, known(Status.CLEANED), Bucket.KEPT, Reason.CLEANED, id="a bounce stays"),
         pytest.param(GRANT, known(Status.ARCHIVED), Bucket.KEPT, Reason.ARCHIVED, id="an archived member stays"),
         pytest.param(GRANT, known(Status.TRANSACTIONAL), Bucket.KEPT, Reason.NON_SUBSCRIBED, id="unconfirmed stays"),
