@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -128,6 +129,10 @@ def _audience(emulator: Emulator, list_id: Any, place: str) -> Audience:
 
 def _endpoint(emulator: Emulator, run: Control) -> Callable[[Request], Any]:
     async def answer(request: Request) -> Response:
+        if not _from_here(request):
+            return JSONResponse(
+                {"error": "the control calls are for this machine, and not for other sites' pages"}, 403
+            )
         try:
             body = json.loads(await request.body() or b"{}") if request.method == "POST" else None
             found = run(emulator, body, request)
@@ -142,6 +147,12 @@ def _endpoint(emulator: Emulator, run: Control) -> Callable[[Request], Any]:
     return answer
 
 
+def _from_here(request: Request) -> bool:
+    """Whether a program of this machine asks, or a page of this server: another site's page must not."""
+    host, origin = request.headers.get("host", ""), request.headers.get("origin")
+    return urlsplit(f"//{host}").hostname in LOOPBACK and (origin is None or urlsplit(origin).netloc == host)
+
+
 async def _lines(rows: Iterable[Any]) -> AsyncIterator[str]:
     """NDJSON, some hundred rows at a time."""
     chunk: list[str] = []
@@ -152,6 +163,8 @@ async def _lines(rows: Iterable[Any]) -> AsyncIterator[str]:
             chunk = []
     yield "\n".join([*chunk, ""]) if chunk else ""
 
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 _POSTS: dict[str, Control] = {
     "reset": reset,

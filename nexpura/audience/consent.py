@@ -50,10 +50,25 @@ def decide(facts: AddressFacts) -> Verdict:
 
 
 def _newest_grant(facts: AddressFacts) -> Granted | None:
-    grants = [Granted(customer, event) for customer in facts.customers for event in customer.events if event.granted]
+    grants = [
+        Granted(customer, event)
+        for customer in facts.customers
+        for event in customer.events
+        if event.granted and (event.address in (None, facts.address) or not _refused_by_another(facts, customer))
+    ]
     return max(grants, key=lambda grant: (grant.event.at, grant.event.id), default=None)
 
 
+def _refused_by_another(facts: AddressFacts, customer: CustomerFacts) -> bool:
+    """Tell whether somebody else said no here: a yes given for another address does not speak for them."""
+    own = {event.id for event in customer.events}
+    return any(event.id not in own for event in _withdrawals(facts))
+
+
 def _newest_withdrawal(facts: AddressFacts) -> ConsentFact | None:
+    return max(_withdrawals(facts), key=lambda event: (event.at, event.id), default=None)
+
+
+def _withdrawals(facts: AddressFacts) -> list[ConsentFact]:
     own = [event for customer in facts.customers for event in customer.events if not event.granted]
-    return max([*own, *facts.withdrawals], key=lambda event: (event.at, event.id), default=None)
+    return [*own, *facts.withdrawals]

@@ -18,7 +18,7 @@ from nexpura.audience.member import Cause, KnownMember, Refusal, Status
 from nexpura.audience.plan import Add, Bucket, Decision, NoChange, OptOut, Undo, Update
 from nexpura.audience.reasons import Reason
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised when a rule changes what it decides: every address is then looked at again."""
 
 MAILABLE = (Status.SUBSCRIBED, Status.PENDING)
@@ -43,7 +43,7 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
     if known.status is Status.ABSENT:
         status = Status.PENDING if terms.double_optin else Status.SUBSCRIBED
         return Add(facts.email or facts.address, desired.merge_fields, status, desired.consent_at, desired.consent_ip)
-    if _is_our_opt_out(known) and known.opt_out:
+    if _is_our_opt_out(known) and known.opt_out and verdict.event.id > (known.carried_out or 0):
         return Undo(known.opt_out.changed, desired.merge_fields, desired.consent_at, desired.consent_ip)
     differing = _differing(desired.merge_fields, known)
     if differing and known.status not in LEFT_ALONE:
@@ -54,7 +54,7 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:
     if known.status in MAILABLE:
-        if known.carried_out is not None and known.carried_out >= withdrawal:
+        if known.carried_out == withdrawal:
             return NoChange(Bucket.KEPT, Reason.SUBSCRIBED_AGAIN)
         return OptOut(Cause.WITHDRAWAL, known.status, withdrawal)
     proven = known.status is not Status.ABSENT or facts.absence_proven

@@ -14,6 +14,8 @@ class ConsentFact:
     granted: bool
     at: datetime
     ip: str = ""
+    address: str | None = None
+    """The address the customer held when they said so; None: the one it is about."""
 
 
 @dataclass(frozen=True, slots=True)

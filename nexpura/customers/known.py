@@ -108,6 +108,8 @@ class Book:
             for name, value in differing.items():
                 setattr(customer, name, value)
             self._index(entry)
+            if entry.withdrawn_at and entry.address:
+                self._withdrawn[entry.address] = _later(self._withdrawn.get(entry.address), entry.withdrawn_at)
         return bool(differing)
 
     def standing(self, entry: Entry) -> Standing:

@@ -212,16 +212,13 @@ def standing_of(customer: Customer) -> Standing:
 def _changes_something(customer: Customer, *, granted: bool, claimed_at: datetime | None) -> bool:
     """Tell whether an event moves the customer's state, or the verdict on an address that others share."""
     state = GRANTED if granted else WITHDRAWN
-    if customer.consent_state != state:
+    if customer.consent_state != state or not granted:  # a no that is said again may have to be carried out again
         return claimed_at is None or not _is_held(customer, state, claimed_at)
-    grant = max(
-        (effective for kind, effective, _ in _times(_holders(customer), customer.tenant_id) if kind == GRANTED),
-        default=None,
-    )
+    given_here = ConsentEvent.objects.filter(
+        tenant_id=customer.tenant_id, customer_id__in=_holders(customer), address=customer.address, state=GRANTED
+    ).aggregate(newest=Max("effective_at"))["newest"]
     withdrawal = max(_withdrawals(customer), default=None)
-    if granted:
-        return withdrawal is not None and grant is not None and withdrawal >= grant
-    return grant is not None and withdrawal is not None and grant > withdrawal
+    return withdrawal is not None and (given_here is None or withdrawal >= given_here)
 
 
 def _is_held(customer: Customer, state: str, claimed_at: datetime) -> bool:

@@ -101,7 +101,7 @@ class MailchimpClient:
         return _read(lambda document: tuple(map(MergeField.from_json, document["merge_fields"])), reply)
 
     async def members(
-        self, audience_id: str, *, since: datetime | None = None, page_size: int = LARGEST_PAGE
+        self, audience_id: str, *, since: datetime | None = None, status: str = "", page_size: int = LARGEST_PAGE
     ) -> AsyncGenerator[MemberPage, None]:
         """Read the listing, or what of it changed after `since`; several pages at once, in any order but the first.
 
@@ -113,7 +113,7 @@ class MailchimpClient:
         """
         if not 1 <= page_size <= LARGEST_PAGE:
             raise ValueError(f"a page has 1 to {LARGEST_PAGE} members")
-        read_page = partial(self._page, audience_id, since, page_size)
+        read_page = partial(self._page, audience_id, since, status, page_size)
         first = await read_page(0)
         yield first
         step = len(first.members) or page_size  # Mailchimp may give less than it was asked for
@@ -168,7 +168,9 @@ class MailchimpClient:
             raise
         return _read(Member.from_json, reply)
 
-    async def _page(self, audience_id: str, since: datetime | None, page_size: int, offset: int) -> MemberPage:
+    async def _page(
+        self, audience_id: str, since: datetime | None, status: str, page_size: int, offset: int
+    ) -> MemberPage:
         query = {
             "count": str(page_size),
             "offset": str(offset),
@@ -176,6 +178,8 @@ class MailchimpClient:
             "sort_dir": "ASC",
             "fields": _LISTED,
         }
+        if status:
+            query["status"] = status
         if since is not None:
             query["since_last_changed"] = calls.written(since)
         reply = await self._ask_audience(audience_id, "/members", query=query)

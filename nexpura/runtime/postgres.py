@@ -63,6 +63,8 @@ SERVER_SETTINGS = {
     "shared_buffers": "128MB",
     "max_connections": "100",
     "log_timezone": "UTC",
+    "log_min_error_statement": "panic",  # statements and details name customers
+    "log_error_verbosity": "terse",
     "timezone": "UTC",
 }
 NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}

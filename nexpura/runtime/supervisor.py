@@ -72,6 +72,7 @@ def up(host: str, port: int, data_dir: Path | None) -> None:
             furnish(environment, cluster.urls(postgres.DATABASE), secrets.keys(data_dir))
             say(f"Data is kept in {data_dir}.")
             migrate(environment)
+            environment.pop("NEXPURA_MIGRATE_DATABASE_URL", None)  # web and worker are not the owner
         with running([web(host, port), worker()], environment) as parts:
             parts.until_ready()
             say(f"Open {url_of(host, port)} (Ctrl-C stops everything).")

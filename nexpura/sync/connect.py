@@ -66,8 +66,22 @@ def connect(tenant: Tenant, actor: Actor, *, key_text: str, audience_id: str, au
     answer = _ask(key_text, audience_id)
     if isinstance(answer, Refused):
         return answer
-    key, account, audience = answer
+    try:
+        return _write_row(tenant, actor, *answer, auto_sync=auto_sync)
+    except OperationalError:
+        return Refused(
+            "busy", "Busy", "Customers are being imported at this moment.", ("Try again when that is done.",)
+        )
+
+
+def _write_row(
+    tenant: Tenant, actor: Actor, key: ApiKey, account: Account, audience: Audience, *, auto_sync: bool
+) -> Connected:
     with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '10s'")
+        # Wait for an import under way: its rows are neither marked nor to be seen yet.
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
         integration, _ = Integration.objects.select_for_update().get_or_create(
             tenant=tenant, kind=MAILCHIMP, defaults={"status": Integration.Status.DISCONNECTED}
         )

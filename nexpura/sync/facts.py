@@ -67,4 +67,4 @@ def _withdrawals(addresses: Sequence[str], tenant_id: int) -> dict[str, list[Con
 
 
 def _consent_fact(event: ConsentEvent) -> ConsentFact:
-    return ConsentFact(event.pk, event.state == ConsentState.GRANTED, event.effective_at, event.ip or "")
+    return ConsentFact(event.pk, event.state == ConsentState.GRANTED, event.effective_at, event.ip or "", event.address)

@@ -63,7 +63,7 @@ class KnownMember(models.Model):
 
     `status` is blank when the address is known to be absent. `opt_out` is our last unsubscribe:
     `{"cause": "withdrawal"|"moved", "changed": Mailchimp's last_changed in that reply}`. `carried_out` is the
-    id of the newest withdrawal that has been dealt with (B2a). `rewritten` holds, per merge tag, what we sent
+    id of the withdrawal that was dealt with last (B2a). `rewritten` holds, per merge tag, what we sent
     and what Mailchimp made of it, where the two differ. `refusal` is the last one, with what was refused.
     """
 

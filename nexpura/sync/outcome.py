@@ -49,9 +49,10 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime) -> Set
             return _gone(change, known)
         case Refused(error):
             return _refused(change, known, error, now)
-        case Deferred():
+        case Deferred(error):
             waiting = NoChange(Bucket.WAITING, Reason.BUSY)
-            return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
+            state = "sending" if error.perhaps_done else "deferred"  # the next reading finds whether it landed
+            return Settled(state, Bucket.WAITING, waiting, known, again=True)
 
 
 def touched(known: KnownMember, member: Member) -> Settled:
@@ -116,7 +117,11 @@ def _refused(change: Change, known: KnownMember, error: errors.MailchimpError, n
     refusal = Refusal(reason.value, diff.fingerprint(_desired(change)), retry_at, _without_address(error.detail))
     standing = diff.standing_of_refusal(refusal)
     return Settled(
-        "refused", standing.bucket, standing, replace(known, refusal=refusal, opt_out=_opt_out(change, known))
+        "refused",
+        standing.bucket,
+        standing,
+        replace(known, refusal=refusal, opt_out=_opt_out(change, known)),
+        again=isinstance(change, OptOut),  # a withdrawal is never given up
     )
 
 

@@ -116,7 +116,7 @@ def unsent_opt_outs(tenant: Tenant) -> int:
             WHERE d.tenant_id = %s AND EXISTS (
                 SELECT 1 FROM customers_consentevent AS e
                 WHERE e.tenant_id = d.tenant_id AND e.address = d.address AND e.state = 'withdrawn'
-                  AND e.id > coalesce(k.carried_out, 0)
+                  AND e.id <> coalesce(k.carried_out, 0)
                   AND NOT EXISTS (
                       SELECT 1 FROM customers_consentevent AS later
                       JOIN customers_customer AS c ON c.id = later.customer_id AND c.address = d.address

@@ -35,6 +35,8 @@ SETTLE_EVERY = 0.3
 """Seconds after which results are settled, however few."""
 GIVE_UP_AFTER = 27
 """Changes put off one after the other after which Mailchimp is taken to be away."""
+DRAIN = 5.0
+"""Seconds that calls under way are waited for when this process is told to stop."""
 GIVING = ("add", "update", "undo")
 TAKING = ("opt_out",)
 
@@ -49,21 +51,21 @@ async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
     if not isinstance(begun, Begun):
         return begun
     async with line.to_mailchimp(ApiKey.parse(begun.key_text)) as mailchimp:
-        work = asyncio.create_task(_to_an_ending(begun, mailchimp, clock))
+        stopping = asyncio.Event()
+        work = asyncio.create_task(_to_an_ending(begun, mailchimp, clock, stopping))
         pulse = asyncio.create_task(_pulse(begun, mailchimp, work))
         try:
             ending = await asyncio.shield(work)
         except asyncio.CancelledError:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
-            if pulse.done() and not pulse.cancelled():  # lost: cancelled, disconnected or taken over
+            if work.cancelled():  # by the pulse: cancelled, disconnected or taken over
                 ending = endings.CANCELLED
             else:
-                await from_db(store.put_back)(begun)
+                await _leave(begun, mailchimp, work, stopping)
                 raise
         finally:
             pulse.cancel()
+        if ending is None:
+            return None
         await from_db(store.finish)(
             begun, ending, requests=mailchimp.requests, unanswered=mailchimp.unanswered > 0, now=clock.now()
         )
@@ -71,9 +73,24 @@ async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
     return None
 
 
-async def _to_an_ending(run: Begun, mailchimp: MailchimpClient, clock: Clock) -> store.Ending:
+async def _leave(
+    run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending | None], stopping: asyncio.Event
+) -> None:
+    """Stop sending, wait a little for what is under way, and put the run back for the next worker."""
+    stopping.set()
+    await asyncio.wait({work}, timeout=DRAIN)
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+    await from_db(store.put_back)(run, unanswered=mailchimp.unanswered > 0)
+
+
+async def _to_an_ending(
+    run: Begun, mailchimp: MailchimpClient, clock: Clock, stopping: asyncio.Event
+) -> store.Ending | None:
+    """Return how the run ended; None if it was left in the middle because this process is told to stop."""
     try:
-        return await _carry_out(run, mailchimp, clock)
+        return await _carry_out(run, mailchimp, clock, stopping)
     except RunLostError:
         return endings.CANCELLED
     except errors.MailchimpError as error:
@@ -85,7 +102,9 @@ async def _to_an_ending(run: Begun, mailchimp: MailchimpClient, clock: Clock) ->
         return endings.INTERNAL
 
 
-async def _carry_out(run: Begun, mailchimp: MailchimpClient, clock: Clock) -> store.Ending:
+async def _carry_out(
+    run: Begun, mailchimp: MailchimpClient, clock: Clock, stopping: asyncio.Event
+) -> store.Ending | None:
     terms = await _read_audience(run, mailchimp)
     await from_db(store.settle_landed)(run, clock.now())
     horizon = await from_db(store.mark_due)(run, terms, clock.now())
@@ -93,11 +112,11 @@ async def _carry_out(run: Begun, mailchimp: MailchimpClient, clock: Clock) -> st
     while (last := await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, last)) is not None:
         continue
     plan = await from_db(store.plan_of)(run)
-    await _send(run, mailchimp, clock, GIVING)
+    await _send(run, mailchimp, clock, GIVING, stopping)
     if run.unattended and plan.needs_a_person:
         return endings.stopped_by_brake(plan)
-    await _send(run, mailchimp, clock, TAKING)
-    return endings.SUCCEEDED
+    await _send(run, mailchimp, clock, TAKING, stopping)
+    return None if stopping.is_set() else endings.SUCCEEDED
 
 
 async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
@@ -115,6 +134,9 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
                 seen.update(member.id for member in page.members)
             totals.add(page.total_items)
             await from_db(store.learn)(run, page.members)
+    async with aclosing(mailchimp.members(run.audience_id, since=reading.since, status="archived")) as pages:
+        async for page in pages:  # only this shows who was archived meanwhile
+            await from_db(store.learn)(run, page.members)
     complete = totals == {len(seen)}
     if began_at is None:
         raise errors.UnexpectedReply(0, "The listing has no page")
@@ -122,13 +144,15 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     return terms
 
 
-async def _send(run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...]) -> None:
+async def _send(
+    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...], stopping: asyncio.Event
+) -> None:
     """Send what is planned of these kinds; results are settled in batches while the next calls are under way."""
     batch: list[tuple[Work, Result]] = []
     settling: asyncio.Future[None] = asyncio.ensure_future(_settle(run, clock, ()))
     put_off, settled_at = 0, time.monotonic()
     try:
-        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, kinds))) as results:
+        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, kinds, stopping))) as results:
             async for work, result in results:
                 batch.append((work, result))
                 put_off = put_off + 1 if isinstance(result, Deferred) else 0
@@ -150,12 +174,12 @@ async def _settle(run: Begun, clock: Clock, results: Sequence[tuple[Work, Result
 
 
 async def _cleared(
-    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...]
+    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...], stopping: asyncio.Event
 ) -> AsyncIterator[tuple[Work, Call]]:
     """Yield changes whose gate, token and lease were asked less than five seconds before."""
-    while works := await from_db(store.cleared)(run, kinds, AT_ONCE):
+    while not stopping.is_set() and (works := await from_db(store.cleared)(run, kinds, AT_ONCE)):
         asked_at = time.monotonic()
-        while works:
+        while works and not stopping.is_set():
             if time.monotonic() - asked_at > CLEARED_FOR:
                 await from_db(store.give_back)(run, works)
                 break
@@ -179,7 +203,7 @@ async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, wor
     return False
 
 
-async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending]) -> None:
+async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending | None]) -> None:
     """Show that the run lives; stop its work when it is no longer ours to do."""
     while True:
         await asyncio.sleep(settings.NEXPURA_HEARTBEAT)

@@ -69,13 +69,13 @@ def test_granting_what_is_granted_is_no_event(ann):
     assert ConsentEvent.objects.count() == 1
 
 
-def test_withdrawing_what_is_withdrawn_is_no_event(ann):
+def test_a_no_that_is_said_again_is_recorded_again_because_it_may_have_to_be_carried_out_again(ann):
     ledger.record(ann, TILL, granted=False, source="profile")
 
     again = ledger.record(ann, TILL, granted=False, source="profile")
 
-    assert again is None
-    assert ConsentEvent.objects.count() == 1
+    assert again is not None
+    assert ConsentEvent.objects.count() == 2
 
 
 def test_consent_can_be_given_again_after_a_withdrawal_by_asking_the_person(ann):

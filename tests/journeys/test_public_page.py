@@ -219,7 +219,7 @@ def disconnects(owner: Visitor, shop: Shop) -> None:
     row = Integration.objects.get()
     assert (row.status, row.config_encrypted, row.config) == ("disconnected", None, {})
     owner.follows("all syncs")
-    owner.sees("Sync #1")
+    owner.sees("Sync #")
 
 
 def connects_another_audience(owner: Visitor, shop: Shop) -> None:

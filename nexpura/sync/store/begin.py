@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from nexpura.integrations import vault
 from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.sync.models import SyncRun
 from nexpura.sync.store.records import RunLostError
 
@@ -105,13 +106,13 @@ def beat(run: Begun, requests: int) -> None:
             raise RunLostError(f"run {run.id}")
 
 
-def put_back(run: Begun) -> None:
-    """Give an interrupted run back to the queue, for any worker to go on with."""
+def put_back(run: Begun, *, unanswered: bool) -> None:
+    """Give an interrupted run back to the queue; with requests `unanswered`, only after Mailchimp has ended them."""
     with transaction.atomic():
         SyncRun.objects.filter(pk=run.id, token=run.token, status=SyncRun.Status.RUNNING).update(
             status=SyncRun.Status.QUEUED, phase="", heartbeat_at=None
         )
-        release(run)
+        release(run, after=SERVER_LIMIT if unanswered else 0)
 
 
 def release(run: Begun, after: float = 0) -> None:

@@ -42,6 +42,8 @@ def finish(run: Begun, ending: Ending, *, requests: int, unanswered: bool, now: 
     """
     counts, synced, book = _accounts(run)
     with transaction.atomic():
+        # Before the run, in the order of everybody else.
+        Integration.objects.select_for_update().get(tenant_id=run.tenant_id, kind=MAILCHIMP)
         row = SyncRun.objects.select_for_update().filter(pk=run.id, token=run.token, status="running").first()
         if row is None:
             return

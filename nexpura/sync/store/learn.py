@@ -61,7 +61,10 @@ def learn(run: Begun, members: Sequence[Member]) -> None:
                 FROM seen ORDER BY address
                 ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
                     SET status = excluded.status, merge_fields = excluded.merge_fields,
-                        contact_id = excluded.contact_id, last_changed = excluded.last_changed
+                        contact_id = excluded.contact_id, last_changed = excluded.last_changed,
+                        added_by_us = k.added_by_us AND NOT (
+                            excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived')),
+                        refusal = CASE WHEN k.status = excluded.status THEN k.refusal END
                     WHERE (k.status, k.merge_fields, k.contact_id, k.last_changed)
                           IS DISTINCT FROM
                           (excluded.status, excluded.merge_fields, excluded.contact_id, excluded.last_changed)

@@ -16,7 +16,7 @@ from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import Work, change_from_json, fence, known_to_columns
+from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence, known_to_columns
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
@@ -35,7 +35,7 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
     if not settled:
         return
     with transaction.atomic():
-        fence(run.tenant_id, run.id, run.token)
+        _count(run, len(settled))
         _results(run, settled)
         _known(run, settled)
         standings.put(run.tenant_id, [(work.address, work.customers, one.standing) for work, one in settled])
@@ -90,6 +90,18 @@ def _as_member(address: str, known: KnownMember) -> Member:
     )
 
 
+def _count(run: Begun, settled: int) -> None:
+    """Fence by the update itself: a shared lock raised to this later would meet another settler's."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE sync_syncrun SET done = done + %s "
+            "WHERE tenant_id = %s AND id = %s AND token = %s AND status = 'running'",
+            [settled, run.tenant_id, run.id, run.token],
+        )
+        if cursor.rowcount != 1:
+            raise RunLostError(f"run {run.id}")
+
+
 def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -110,10 +122,6 @@ def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> Non
                 [settled.standing.detail for _, settled in results],
                 run.tenant_id,
             ],
-        )
-        cursor.execute(
-            "UPDATE sync_syncrun SET done = done + %s WHERE tenant_id = %s AND id = %s",
-            [len(results), run.tenant_id, run.id],
         )
 
 

@@ -49,12 +49,12 @@ def carry_out(tenant_id: int, audience_pk: int, rows: Sequence[tuple[str, int | 
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO sync_knownmember AS k
+            INSERT INTO sync_knownmember
                 (tenant_id, audience_id, address, carried_out, status, merge_fields, rewritten, contact_id, added_by_us)
             SELECT %s, %s, s.address, s.event, '', '{}', '{}', '', false
             FROM unnest(%s::text[], %s::bigint[]) AS s (address, event) ORDER BY s.address
             ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
-                SET carried_out = greatest(k.carried_out, excluded.carried_out)
+                SET carried_out = excluded.carried_out
             """,
             [tenant_id, audience_pk, [address for address, _ in rows], [event for _, event in rows]],
         )
