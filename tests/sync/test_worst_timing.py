@@ -1,4 +1,4 @@
-"""Consent under real life's worst timing: said again, moved, shared, cut off, archived, imported, stopped (B1, B2, B5)."""
+"""Consent under the worst timing: said again, moved, shared, cut off, archived, imported, stopped (B1, B2, B5)."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_yes_given_for_another_address_does_not_undo_somebody_elses_no(shop):
 
 def test_our_unsubscribe_is_not_undone_without_a_newer_yes(shop):
     shop.audience()
-    ada = shop.consenting("ada@inbox.example", first="Ada")
+    shop.consenting("ada@inbox.example", first="Ada")
     shop.sync()
     twin = shop.customer("old@inbox.example", first="Ada")
     shop.says_no(twin)
@@ -113,13 +113,13 @@ def test_a_refused_opt_out_is_tried_again(shop, monkeypatch):
     monkeypatch.setattr(MailchimpClient, "send", refusing)
     shop.sync()
     monkeypatch.setattr(MailchimpClient, "send", send)
-    run = shop.sync()
+    shop.sync()
     assert shop.statuses() == {"ada@inbox.example": "unsubscribed"}
 
 
 def test_a_refusal_ends_when_the_person_signs_up_themselves(shop):
     shop.audience()
-    ada = shop.consenting("ada@inbox.example", first="Ada")
+    shop.consenting("ada@inbox.example", first="Ada")
     shop.emulator.control("member_event", {"list_id": AUDIENCE, "email": "x@post.example", "event": "signup"})
     shop.sync()
     shop.emulator.control(
@@ -205,7 +205,7 @@ def test_a_withdrawal_under_way_while_connecting_is_carried_out(shop):
     go.set()
     thread.join()
     connecting.join()
-    run = shop.sync()
+    shop.sync()
     ada.refresh_from_db()
     assert ada.consent_state == "withdrawn"
     assert shop.statuses() == {"ada@inbox.example": "unsubscribed"}
