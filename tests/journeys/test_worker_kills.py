@@ -93,20 +93,26 @@ def test_a_worker_carries_out_the_run_that_the_button_queued(shop, tmp_path):
 
 def test_workers_killed_at_random_points_leave_the_same_audience_as_an_undisturbed_run(shop, tmp_path):
     dice = random.Random(os.environ.get("NEXPURA_TEST_SEED", "first"))
-    shop.emulator.control("latency", [{"path": "members", "base_ms": 60}])
+    # Slow enough that the run outlasts the kills.
+    shop.emulator.control("latency", [{"method": "PUT", "path": ".*", "base_ms": 70 * KILLS}])
     run = runs.start(shop.tenant, CLERK)
+    killed_at = []
 
-    for point in sorted(dice.sample(range(2, PEOPLE - 10), KILLS)):
+    for kill in range(KILLS):
         with worker(tmp_path) as process:
-            wait_for_done(run, point)
-            time.sleep(dice.random() * 0.1)
+            _wait(run, lambda number=kill + 1: run.attempts >= number or not run.is_active)
+            time.sleep(dice.random() * 0.8)
             process.send_signal(signal.SIGKILL)
+        run.refresh_from_db()
+        killed_at.append(f"{run.phase or run.status} {run.done}")
+    shop.emulator.control("latency", [])
     with worker(tmp_path):
         run = wait_for_end(run)
 
     assert (run.status, run.synced, run.faulty) == ("succeeded", PEOPLE - 1, False)
     assert audience(shop) == expected(shop)
-    assert sum(run.counts.values()) == run.book == PEOPLE
+    assert sum(run.counts.values()) == run.book == PEOPLE, killed_at
+    assert not killed_at[min(1, KILLS - 1)].startswith("succeeded"), killed_at
     assert shop.emulator.metrics()["highest_concurrency"] <= 10
 
 
