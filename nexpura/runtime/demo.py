@@ -61,7 +61,9 @@ def main() -> None:
         supervisor.await_port("127.0.0.1", wanted.port)
         with supervisor.signals_stop_us(), demo(wanted.port) as shop:
             as_told = shop.show()
-            if not wanted.once:
+            if wanted.once:
+                say("Stopped after the result (--once); script/demo serves these pages.")
+            else:
                 shop.serve()
     except Stop:
         as_told = as_told and not wanted.once
@@ -222,9 +224,9 @@ class Demo:
 
     def _print(self, result: dict[str, Any]) -> None:
         seconds = f"{result['seconds']:.1f} s, {result['requests']} requests"
-        say(f"✓ Synced {result['synced']:,} subscribers ({seconds})")
+        say(f"✓ Synced {result['synced']} subscribers")
         names = ("added", "updated", "unsubscribed", "unchanged", "kept", "withheld", "failed")
-        say("  " + ", ".join(f"{result[name]} {name}" for name in names))
+        say("  " + ", ".join(f"{result[name]} {name}" for name in names) + f" ({seconds})")
         for failure in result["failures"]:
             say(f"  not synced: customer {', '.join(map(str, failure['customer_ids']))}: {failure['reason']}")
         say("")
