@@ -9,12 +9,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from nexpura.audience.reasons import explanation
-from nexpura.sync import runs
+from nexpura.sync import panel, runs
 from nexpura.sync.models import Bucket, MemberResult, SyncRun
 from nexpura.tenants.roles import Right
 from nexpura.web import access, paging
 
 RESULTS_SHOWN = 50
+FAILURES_SHOWN = 200
 
 
 @require_safe
@@ -37,6 +38,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "bucket_sum": sum(run.counts.values()),
         "results": results,
         "told": [_told(result) for result in results],
+        "failures": _failures(run),
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
     }
     part = "#live" if request.headers.get("HX-Request") else ""
@@ -56,6 +58,12 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _buckets(run: SyncRun) -> list[tuple[str, int]]:
     return [(bucket.label, run.counts.get(bucket.value, 0)) for bucket in Bucket]
+
+
+def _failures(run: SyncRun) -> tuple[panel.Failure, ...]:
+    """Who could not be synced, as it stands now: told on the newest sync only, as older ones speak of the past."""
+    newest = run.tenant.sync_runs.order_by("-id").values_list("pk", flat=True).first()
+    return panel.failures(run.tenant, FAILURES_SHOWN) if run.pk == newest and not run.is_active else ()
 
 
 def _told(result: MemberResult) -> dict[str, object]:
