@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -30,7 +30,6 @@ class Begun:
     token: UUID
     key_text: str
     unattended: bool
-    read_through: datetime | None
 
     def __repr__(self) -> str:
         return f"<run {self.id} of tenant {self.tenant_id}>"
@@ -85,7 +84,6 @@ def begin(run_id: int) -> Begun | Busy | Over:
             token=token,
             key_text=key_text,
             unattended=not run.past_brake,
-            read_through=run.audience.read_through,
         )
 
 
