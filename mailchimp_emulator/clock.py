@@ -1,5 +1,7 @@
 """The emulator's clock, and how Mailchimp writes and reads a moment (whole seconds since 1970)."""
 
+import asyncio
+import contextlib
 import re
 import time
 from datetime import UTC, datetime
@@ -13,9 +15,22 @@ class Clock:
 
     def __init__(self, frozen_at: int | None = None) -> None:
         self.frozen_at = frozen_at
+        self._moved = asyncio.Event()
 
     def now(self) -> int:
         return int(time.time()) if self.frozen_at is None else self.frozen_at
+
+    def set(self, frozen_at: int | None) -> None:
+        """Stop at this moment, or run with the real time; wakes whoever waits for a moment."""
+        self.frozen_at = frozen_at
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def reach(self, moment: float) -> None:
+        """Wait until it is this moment: in real time, or until a test has set the clock past it."""
+        while (now := time.time() if self.frozen_at is None else self.frozen_at) < moment:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), moment - now if self.frozen_at is None else None)
 
 
 def written(moment: int | None) -> str:

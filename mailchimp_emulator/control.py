@@ -1,11 +1,12 @@
 """The control plane below /_emulator: set the world up, make things happen in it, read what happened."""
 
-import json
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -27,7 +28,9 @@ def routes(emulator: Emulator) -> list[Route]:
 
 
 def reset(emulator: Emulator, body: Any, _request: Request) -> Any:
-    emulator.state, emulator.weather = seeding.state_from(body)
+    state, weather = seeding.state_from(body)
+    emulator.state.background.stop()
+    emulator.state, emulator.weather = state, weather
     return seeding.described(emulator.state)
 
 
@@ -51,7 +54,7 @@ def set_clock(emulator: Emulator, body: Any, _request: Request) -> Any:
     if "now" not in given:
         raise UnclearError("clock.now: a moment is needed, or null for the real time")
     now = given["now"]
-    emulator.state.clock.frozen_at = None if now is None else seeding.moment(now, "clock.now")
+    emulator.state.clock.set(None if now is None else seeding.moment(now, "clock.now"))
     return {"now": clock.written(emulator.state.clock.now())}
 
 
@@ -134,11 +137,11 @@ def _endpoint(emulator: Emulator, run: Control) -> Callable[[Request], Any]:
                 {"error": "the control calls are for this machine, and not for other sites' pages"}, 403
             )
         try:
-            body = json.loads(await request.body() or b"{}") if request.method == "POST" else None
+            body = orjson.loads(await request.body() or b"{}") if request.method == "POST" else None
             found = run(emulator, body, request)
         except UnclearError as unclear:
             return JSONResponse({"error": str(unclear)}, 400)
-        except (ValueError, RecursionError) as error:
+        except orjson.JSONDecodeError as error:
             return JSONResponse({"error": f"the body is not understood: {error}"}, 400)
         if isinstance(found, dict):
             return JSONResponse(found)
@@ -153,15 +156,11 @@ def _from_here(request: Request) -> bool:
     return urlsplit(f"//{host}").hostname in LOOPBACK and (origin is None or urlsplit(origin).netloc == host)
 
 
-async def _lines(rows: Iterable[Any]) -> AsyncIterator[str]:
+async def _lines(rows: Iterable[Any]) -> AsyncIterator[bytes]:
     """NDJSON, some hundred rows at a time."""
-    chunk: list[str] = []
-    for row in rows:
-        chunk.append(json.dumps(row))
-        if len(chunk) == _ROWS_A_CHUNK:
-            yield "\n".join([*chunk, ""])
-            chunk = []
-    yield "\n".join([*chunk, ""]) if chunk else ""
+    remaining = iter(rows)
+    while chunk := list(itertools.islice(remaining, _ROWS_A_CHUNK)):
+        yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in chunk)
 
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}

@@ -1,6 +1,6 @@
 """One function per call of the API: a `Call` in, a `Reply` out, refusals raised as `Problem`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -278,4 +278,4 @@ def _fields(call: Call, body: dict[str, Any], schema_name: str) -> Reply:
     return Reply(asked.only_fields(body, call.query), schema_name)
 
 
-Handler = Callable[[Call], Reply]
+Handler = Callable[[Call], Reply | Awaitable[Reply]]

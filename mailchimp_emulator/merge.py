@@ -86,12 +86,18 @@ def _text(_field: MergeField, value: Any) -> str:
 def _number(_field: MergeField, value: Any) -> int | float:
     if isinstance(value, str):
         try:
-            value = float(value) if re.search("[.eE]", value) else int(value)
+            value = float(value) if re.search("[.eE]", value) else _whole(value)
         except ValueError:
             raise WrongValueError("Please enter a number") from None
     if isinstance(value, dict) or not math.isfinite(value):
         raise WrongValueError("Please enter a number")
     return float(value) if isinstance(value, float) else int(value)
+
+
+def _whole(text: str) -> int | float:
+    """A number that 64 bits cannot hold loses its last digits, as JSON readers make it do."""
+    value = int(text)
+    return value if abs(value) < 2**63 else float(value)
 
 
 def _date(_field: MergeField, value: Any) -> str:

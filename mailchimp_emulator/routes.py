@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import json
 import logging
 import re
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from mailchimp_emulator import bulk, clock, handlers, problems, schema
@@ -172,7 +172,7 @@ class _Exchange:
         try:
             before = self.emulator.weather.seconds_for(self.method, self.path, _members_in(body)) / 2
             await self.emulator.wait(before)
-            reply = self._handle(who, body)
+            reply = await self._handle(who, body)
         except Problem as problem:
             return self._refusal(problem)
         except Exception:
@@ -182,7 +182,7 @@ class _Exchange:
         await self.emulator.wait(total - before)
         return self._reply(reply)
 
-    def _handle(self, user: User, body: Any) -> Reply:
+    async def _handle(self, user: User, body: Any) -> Reply:
         handler, template, keys = _route(self.method, self.path)
         self.row.call = f"{self.method} {template}"
         if self.method != "GET" and user.role in READING_ROLES:
@@ -190,7 +190,8 @@ class _Exchange:
         client = self.scope.get("client")
         writer = Writer(self.state, self.row.number, client[0] if client else "")
         try:
-            return handler(Call(self.state, user, writer, self.query, body, keys))
+            reply = handler(Call(self.state, user, writer, self.query, body, keys))
+            return reply if isinstance(reply, Reply) else await reply
         finally:
             self.row.writes = writer.writes
 
@@ -283,13 +284,13 @@ class _Exchange:
         if reply.dashboard:
             links.append(f'<{reply.dashboard}>; rel="dashboard"')
         headers |= {"Vary": "Accept-Encoding", "Link": ", ".join(links)}
-        return Answer(200, json.dumps(reply.body, separators=(",", ":")).encode(), headers)
+        return Answer(200, orjson.dumps(reply.body), headers)
 
     def _refusal(self, problem: Problem) -> Answer:
         headers = self._headers("application/problem+json; charset=utf-8")
         document = f"https://{self._dc()}.api.mailchimp.com/schema/3.0/Definitions/ProblemDetailDocument.json"
         headers |= {"Link": f'<{document}>; rel="describedBy"', **problem.headers}
-        body = json.dumps(problem.document(self.request_id), separators=(",", ":")).encode()
+        body = orjson.dumps(problem.document(self.request_id))
         return Answer(problem.status, body, headers)
 
     def _faulty(self, fault: Fault) -> Answer:

@@ -74,6 +74,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.emulator.stopping.set()
+        self.emulator.state.background.stop()
         await super().shutdown(sockets)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mailchimp_emulator import hashing
+from mailchimp_emulator.background import Background
 from mailchimp_emulator.clock import Clock
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
@@ -287,6 +288,7 @@ class State:
         self.writes = 0
         self.log: deque[LogRow] = deque(maxlen=LOG_LENGTH)
         self.audit: list[AuditRow] = []
+        self.background = Background()
 
     def audiences(self) -> Iterator[Audience]:
         for account in self.accounts:
