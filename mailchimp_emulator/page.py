@@ -1,8 +1,9 @@
 """The page at /: watch the audiences fill, and play the people in them. Plain HTML, no script."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
+from itertools import islice
 from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -14,10 +15,12 @@ from starlette.routing import Route
 from mailchimp_emulator import clock, people
 from mailchimp_emulator.routes import Emulator
 from mailchimp_emulator.seeding import UnclearError
-from mailchimp_emulator.state import STATUSES, Audience, LogRow, Member
+from mailchimp_emulator.state import STATUSES, Audience, AuditRow, LogRow, Member, State
 
 _PAGE = 50
 _REQUESTS_SHOWN = 25
+_CHANGES_SHOWN = 15
+_CHANGES_LOOKED_AT = 5_000
 _REFRESH_SECONDS = 3
 _TEMPLATE = Template((Path(__file__).parent / "page.html").read_text())
 _SECURITY = {
@@ -46,13 +49,13 @@ def routes(emulator: Emulator) -> list[Route]:
     """The pages and the forms on them. Forms are taken only from our own pages."""
 
     async def front(request: Request) -> Response:
-        return _html(request, "Mailchimp emulator", _front(emulator))
+        return _html(request, "Mailchimp emulator", _front(emulator, request))
 
     async def audience(request: Request) -> Response:
         found = emulator.state.audience(request.path_params["list_id"])
         if found is None:
             return _html(request, "Not found", _gone(), status=404)
-        return _html(request, found.name, _audience(found, request))
+        return _html(request, found.name, _audience(emulator.state, found, request))
 
     async def happen(request: Request) -> Response:
         if not _from_here(request):
@@ -84,15 +87,14 @@ def routes(emulator: Emulator) -> list[Route]:
     ]
 
 
-def _front(emulator: Emulator) -> str:
+def _front(emulator: Emulator, request: Request) -> str:
     state = emulator.state
-    audiences = list(state.audiences())
-    rows = [_audience_row(audience) for audience in audiences]
+    rows = [_audience_row(audience) for audience in state.audiences()]
     heads = ["Audience", "Audience ID", "Account", *(status.capitalize() for status in STATUSES)]
     listing = _table(heads, rows) if rows else '<p class="soft">There is no audience.</p>'
     keys = "".join(
-        f"<li><code>{escape(key)}</code> <span class='soft'>{escape(user.name)}, {escape(user.role)},"
-        f" {escape(user.account.name)}</span></li>"
+        f"<li><code>{escape(key)}</code> <span class='soft'>{escape(user.name)}"
+        f" ({escape(user.role)}) of {escape(user.account.name)}</span></li>"
         for account in state.accounts
         for user in account.users
         for key in user.keys
@@ -101,14 +103,23 @@ def _front(emulator: Emulator) -> str:
     requests = _table(["Time", "User", "Request", "Status", "Changed", "Fault"], recent)
     return (
         _section("Audiences", listing)
-        + _section("API keys", f"<ul>{keys}</ul>")
-        + _section(f"Last requests ({state.requests} in all)", requests if recent else _quiet())
+        + _section("API keys", f"<ul class='plain'>{keys}</ul>" + _addresses(request))
+        + _section(f"Last requests ({state.requests:,} in all)", requests if recent else _quiet())
+    )
+
+
+def _addresses(request: Request) -> str:
+    """Where a client has to call instead of the real Mailchimp."""
+    api = f"{request.url.scheme}://{request.url.netloc}"
+    return (
+        f'<p class="soft">The API is at <code>{escape(api)}/3.0</code>, and per data centre at'
+        f" <code>{escape(api)}/us14/3.0</code>; the data centre is the end of the key.</p>"
     )
 
 
 def _audience_row(audience: Audience) -> list[str]:
     name = f'<a href="/audiences/{quote(audience.id)}">{escape(audience.name)}</a>'
-    counts = [f'<span class="{status}">{audience.counts[status]}</span>' for status in STATUSES]
+    counts = [f'<span class="{status}">{audience.counts[status]:,}</span>' for status in STATUSES]
     return [name, f"<code>{escape(audience.id)}</code>", escape(audience.account.name), *counts]
 
 
@@ -125,32 +136,49 @@ def _request_row(row: LogRow) -> list[str]:
     ]
 
 
-def _audience(audience: Audience, request: Request) -> str:
+def _audience(state: State, audience: Audience, request: Request) -> str:
     wanted = request.query_params.get("q", "").strip().lower()
-    text = request.query_params.get("page", "1")
-    number = max(int(text), 1) if text.isascii() and text.isdigit() and len(text) < 8 else 1
-    found = [member for member in audience.in_order_of_arrival() if wanted in member.email_address.lower()]
-    shown = found[(number - 1) * _PAGE : number * _PAGE]
-    rows = [_member_row(audience, member) for member in shown]
-    heads = ["Address", "Status", "Merge fields", "Tags", "Last changed", "What this person can do"]
-    counts = ", ".join(f'<span class="{status}">{audience.counts[status]} {status}</span>' for status in STATUSES)
-    search = (
-        f'<form class="row" method="get"><label for="q">Address</label>'
-        f'<input id="q" name="q" type="search" value="{escape(wanted)}"><button>Search</button></form>'
-    )
+    status = request.query_params.get("status", "")
+    number = _page_number(request)
+    found = islice(_found(audience, wanted, status), (number - 1) * _PAGE, number * _PAGE + 1)
+    members = list(found)
+    rows = [_member_row(audience, member) for member in members[:_PAGE]]
+    heads = ["Address", "Status", "Merge fields", "Tags", "Last changed", "What can happen"]
     listing = _table(heads, rows) if rows else '<p class="soft">Nobody here.</p>'
-    pages = _pages(number, (len(found) + _PAGE - 1) // _PAGE, wanted)
+    pages = _pages(number, {"q": wanted, "status": status}, more=len(members) > _PAGE)
     delete = (
         f'<form method="post" action="/audiences/{quote(audience.id)}/delete">'
         '<button class="grave">Delete this audience</button></form>'
     )
-    facts = f"<p>{counts}</p><p class='soft'>Audience ID <code>{escape(audience.id)}</code></p>"
-    sign_up = _event_form(audience, "signup", "Sign up", field=True)
+    facts = f"<p class='soft'>Audience ID <code>{escape(audience.id)}</code></p>"
     return (
-        _section(escape(audience.name), facts + search)
-        + _section(f"Members ({len(found)})", listing + pages)
-        + _section("Somebody new signs up on Mailchimp's form", sign_up)
+        _section(escape(audience.name), facts + _filter(audience, wanted, status))
+        + _section("Members", listing + pages)
+        + _section("Last changes", _changes(state, audience))
+        + _section("Somebody signs up on Mailchimp's form", _event_form(audience, "signup", "Sign up", field=True))
         + _section("The merchant", delete)
+    )
+
+
+def _found(audience: Audience, wanted: str, status: str) -> Iterator[Member]:
+    """Members whose address holds the text and who have the status; as they arrived, found as they are asked for."""
+    return (
+        member
+        for member in audience.in_order_of_arrival()
+        if (not status or member.status == status) and (not wanted or wanted in member.email_address.lower())
+    )
+
+
+def _filter(audience: Audience, wanted: str, status: str) -> str:
+    total = sum(audience.counts.values())
+    options = [f'<option value="">everybody ({total:,})</option>'] + [
+        f'<option value="{name}"{" selected" if name == status else ""}>{name} ({audience.counts[name]:,})</option>'
+        for name in STATUSES
+    ]
+    return (
+        f'<form class="row" method="get"><label for="status">Status</label>'
+        f'<select id="status" name="status">{"".join(options)}</select><label for="q">Address</label>'
+        f'<input id="q" name="q" type="search" value="{escape(wanted)}"><button>Show</button></form>'
     )
 
 
@@ -164,9 +192,42 @@ def _member_row(audience: Audience, member: Member) -> list[str]:
         f'<span class="{member.status}">{member.status}</span>',
         escape(values),
         escape(", ".join(tag.name for tag, _ in member.tags)),
-        clock.written(member.last_changed).replace("T", " ")[:19],
+        _moment(member.last_changed),
         f'<div class="row">{actions}</div>',
     ]
+
+
+def _changes(state: State, audience: Audience) -> str:
+    """What was changed lately in this audience, the newest first, and by which request or event."""
+    newest = (state.audit[place] for place in range(len(state.audit) - 1, -1, -1))
+    of_audience = (row for row in islice(newest, _CHANGES_LOOKED_AT) if row.list_id == audience.id)
+    rows = [_change_row(row) for row in islice(of_audience, _CHANGES_SHOWN)]
+    if not rows:
+        return '<p class="soft">Nothing has changed since the start.</p>'
+    return _table(["Time", "Address", "What", "Before", "After", "By"], rows)
+
+
+def _change_row(row: AuditRow) -> list[str]:
+    by = f"request {row.request:,}" if isinstance(row.request, int) else row.request.removeprefix("member_event ")
+    what = row.event if row.event in ("created", "deleted") else row.field
+    return [
+        _moment(row.time),
+        escape(row.email_address),
+        escape(what.replace("_", " ")),
+        escape(_value(row.old)),
+        escape(_value(row.new)),
+        escape(by.replace("_", " ")),
+    ]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(_value(item) for item in value.values() if item)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str("" if value is None else value)
+
+
+def _moment(moment: int) -> str:
+    return clock.written(moment).replace("T", " ")[:19]
 
 
 def _event_form(audience: Audience, event: str, words: str, *, email: str = "", field: bool = False) -> str:
@@ -182,21 +243,30 @@ def _event_form(audience: Audience, event: str, words: str, *, email: str = "", 
     )
 
 
-def _pages(number: int, last: int, wanted: str) -> str:
-    if last <= 1:
-        return ""
+def _page_number(request: Request) -> int:
+    text = request.query_params.get("page", "1")
+    return max(int(text), 1) if text.isascii() and text.isdigit() and len(text) < 8 else 1
+
+
+def _pages(number: int, asked: dict[str, str], *, more: bool) -> str:
     places = [(number - 1, "Previous")] if number > 1 else []
-    places += [(number + 1, "Next")] if number < last else []
-    anchors = " ".join(
-        f'<a href="?{escape(urlencode({"q": wanted, "page": page}))}">{words}</a>' for page, words in places
-    )
-    return f'<p class="row">Page {number} of {last} {anchors}</p>'
+    places += [(number + 1, "Next")] if more else []
+    if not places:
+        return ""
+    anchors = " ".join(f'<a href="?{escape(urlencode({**asked, "page": page}))}">{words}</a>' for page, words in places)
+    return f'<p class="row">Page {number:,} {anchors}</p>'
 
 
 def _table(heads: Iterable[str], rows: Iterable[list[str]]) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    """A table; where the screen is narrow each row is a block of its own, and every cell names its column."""
+    names = [escape(name) for name in heads]
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    body = "".join(f"<tr>{_cells(names, row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cells(names: list[str], row: list[str]) -> str:
+    return "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(names, row, strict=True))
 
 
 def _section(title: str, content: str) -> str:
@@ -215,7 +285,7 @@ def _html(request: Request, title: str, content: str, status: int = 200) -> Resp
     """A whole page; with `?live=1` it reloads itself every few seconds."""
     live = request.query_params.get("live") == "1"
     said = request.query_params.get("said", "")
-    kept = {name: value for name, value in request.query_params.items() if name in ("q", "page")}
+    kept = {name: value for name, value in request.query_params.items() if name in ("q", "status", "page")}
     there = f"{request.url.path}?{urlencode(kept if live else {**kept, 'live': 1})}"
     words = "Stop refreshing" if live else f"Refresh every {_REFRESH_SECONDS} s"
     text = _TEMPLATE.substitute(

@@ -56,7 +56,33 @@ def test_members_are_searched_and_paged(emulator, visitor):
     assert "c50@inbox.example" in first
     assert "c51@inbox.example" not in first
     assert "c51@inbox.example" in second
-    assert "Members (1)" in found
+    assert "Next" in first
+    assert "Next" not in second
+    assert "c59@inbox.example" in found
+    assert "c58@inbox.example" not in found
+
+
+def test_members_are_shown_by_status(emulator, visitor):
+    world(emulator, {"email_address": ANN, "status": "unsubscribed"}, {"email_address": "bea@inbox.example"})
+
+    _, text = visitor.visit(f"/audiences/{LIST}?status=unsubscribed")
+
+    assert ANN in text
+    assert "bea@inbox.example" not in text
+    assert "subscribed (1)" in text
+
+
+def test_the_page_tells_who_changed_what(emulator, visitor):
+    shop = world(emulator, {"email_address": ANN, "merge_fields": {"FNAME": "An"}})
+    shop.patch(ANN, merge_fields={"FNAME": "Ann <3"})
+    shop.happens(ANN, "unsubscribe")
+
+    _, text = visitor.visit(f"/audiences/{LIST}")
+
+    changes = text[text.index("Last changes") :]
+    assert changes.index(">unsubscribed<") < changes.index("Ann &lt;3")
+    assert ">unsubscribe<" in changes
+    assert ">request 1<" in changes
 
 
 @pytest.mark.parametrize(
