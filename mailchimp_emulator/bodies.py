@@ -200,8 +200,8 @@ def bulk_links(audience: Audience) -> list[Link]:
 
 
 def member(audience: Audience, person: Member, *, with_links: bool = True) -> Json:
-    """One member. `unsubscribe_reason` and `marketing_permissions` are there only where they apply."""
-    values = person.merge_fields
+    """One member. `unsubscribe_reason`, `interests` and `marketing_permissions` are there only where they apply."""
+    values = audience.tagged(person)
     body: Json = {
         "id": person.id,
         "email_address": person.email_address,
@@ -216,7 +216,11 @@ def member(audience: Audience, person: Member, *, with_links: bool = True) -> Js
         body["unsubscribe_reason"] = person.unsubscribe_reason
     body |= {
         "consents_to_one_to_one_messaging": True,
-        "merge_fields": {tag: values.get(tag, "") for tag in audience.merge_fields},
+        "merge_fields": values,
+    }
+    if audience.interests:
+        body["interests"] = {key: key in person.interests for key in audience.interests}
+    body |= {
         "stats": {"avg_open_rate": 0, "avg_click_rate": 0},
         "ip_signup": person.ip_signup,
         "timestamp_signup": written(person.timestamp_signup),

@@ -109,7 +109,7 @@ def _row(audience: Audience, member: Member) -> dict[str, Any]:
         "id": member.id,
         "email_address": member.email_address,
         "status": member.status,
-        "merge_fields": member.merge_fields,
+        "merge_fields": {tag: value for tag, value in audience.tagged(member).items() if value != ""},
         "tags": [tag.name for tag, _ in member.tags],
         "unsubscribed_by": member.unsubscribed_by,
         "compliance": member.compliance,
@@ -120,6 +120,7 @@ def _row(audience: Audience, member: Member) -> dict[str, Any]:
         "web_id": member.web_id,
         "source": member.source,
         "marketing_permissions": list(member.permissions),
+        "interests": list(member.interests),
     }
 
 

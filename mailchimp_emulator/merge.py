@@ -1,5 +1,6 @@
 """What each type of merge field accepts and how it is stored."""
 
+import datetime
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -26,15 +27,16 @@ _TEXT_BYTES = 255
 _ADDRESS_PARTS = ("addr1", "addr2", "city", "state", "zip", "country")
 _ADDRESS_REQUIRED = ("addr1", "city", "state", "zip")
 _DATES = (
-    (re.compile(r"(\d{4})-(\d\d)-(\d\d)"), (1, 2, 3)),
-    (re.compile(r"(\d{4})/(\d\d)/(\d\d)"), (1, 2, 3)),
-    (re.compile(r"(\d\d)-(\d\d)-(\d{4})"), (3, 2, 1)),
-    (re.compile(r"(\d\d)/(\d\d)/(\d{4})"), (3, 1, 2)),
+    (re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})"), (1, 2, 3)),
+    (re.compile(r"([0-9]{4})/([0-9]{2})/([0-9]{2})"), (1, 2, 3)),
+    (re.compile(r"([0-9]{2})-([0-9]{2})-([0-9]{4})"), (3, 2, 1)),
+    (re.compile(r"([0-9]{2})/([0-9]{2})/([0-9]{4})"), (3, 1, 2)),
 )
-_US_PHONE = re.compile(r"\d{3}-\d{3}-\d{4}")
-_BIRTHDAY = re.compile(r"(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_US_PHONE = re.compile(r"[0-9]{3}-[0-9]{3}-[0-9]{4}")
+_BIRTHDAY = re.compile(r"(0[1-9]|1[0-2])/(0[1-9]|[12][0-9]|3[01])")
 _URL = re.compile(r"https?://[^\s/]+\S*")
-_ZIP = re.compile(r"\d{5}")
+_ZIP = re.compile(r"[0-9]{5}")
 
 
 class WrongValueError(Exception):
@@ -44,11 +46,14 @@ class WrongValueError(Exception):
 def checked(
     fields: Mapping[str, MergeField],
     sent: Mapping[str, Any],
-    held: Mapping[str, Any],
+    held: Mapping[int, Any],
     *,
     check_required: bool,
 ) -> dict[str, Any]:
-    """The values to store, by tag; "" means clear. Unknown tags are ignored; one wrong value refuses all."""
+    """The values to store, by tag; "" means clear. Unknown tags are ignored; one wrong value refuses all.
+
+    `held` are the member's present values, by merge id.
+    """
     errors: list[tuple[str, str]] = []
     accepted: dict[str, Any] = {}
     for tag, merge_field in fields.items():
@@ -58,7 +63,7 @@ def checked(
             except WrongValueError as refusal:
                 errors.append((tag, str(refusal)))
                 continue
-        if check_required and merge_field.required and accepted.get(tag, held.get(tag, "")) == "":
+        if check_required and merge_field.required and accepted.get(tag, held.get(merge_field.merge_id, "")) == "":
             errors.append((tag, "Please enter a value"))
     if errors:
         raise merge_fields_invalid(errors)
@@ -84,12 +89,9 @@ def _text(_field: MergeField, value: Any) -> str:
 
 
 def _number(_field: MergeField, value: Any) -> int | float:
-    if isinstance(value, str):
-        try:
-            value = float(value) if re.search("[.eE]", value) else _whole(value)
-        except ValueError:
-            raise WrongValueError("Please enter a number") from None
-    if isinstance(value, dict) or not math.isfinite(value):
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value) if re.search("[.eE]", value) else _whole(value)
+    if not isinstance(value, int | float) or not math.isfinite(value):
         raise WrongValueError("Please enter a number")
     return float(value) if isinstance(value, float) else int(value)
 
@@ -103,9 +105,17 @@ def _whole(text: str) -> int | float:
 def _date(_field: MergeField, value: Any) -> str:
     for pattern, (year, month, day) in _DATES:
         match = pattern.fullmatch(str(value))
-        if match and 1 <= int(match[month]) <= 12 and 1 <= int(match[day]) <= 31:
+        if match and _is_a_day(int(match[year]), int(match[month]), int(match[day])):
             return f"{match[year]}-{match[month]}-{match[day]}"
     raise WrongValueError("Please enter the date")
+
+
+def _is_a_day(year: int, month: int, day: int) -> bool:
+    try:
+        datetime.date(year, month, day)
+    except ValueError:
+        return False
+    return True
 
 
 def _phone(merge_field: MergeField, value: Any) -> str:
@@ -150,6 +160,6 @@ _READERS: dict[str, Callable[[MergeField, Any], Any]] = {
     "imageurl": _matching(_URL, "Please enter a valid URL"),
     "radio": _choice,
     "dropdown": _choice,
-    "birthday": _matching(_BIRTHDAY, "Please enter a month and a day (MM/DD)"),
+    "birthday": _matching(_BIRTHDAY, "Please enter a month (01-12) and a day (01-31)"),
     "zip": _matching(_ZIP, "Please enter a zip code (5 digits)"),
 }

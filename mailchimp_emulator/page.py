@@ -183,7 +183,7 @@ def _filter(audience: Audience, wanted: str, status: str) -> str:
 
 
 def _member_row(audience: Audience, member: Member) -> list[str]:
-    values = ", ".join(f"{tag} {value}" for tag, value in member.merge_fields.items())
+    values = ", ".join(f"{tag} {value}" for tag, value in audience.tagged(member).items() if value != "")
     actions = "".join(
         _event_form(audience, event, words, email=member.email_address) for event, words in _CAN[member.status]
     )

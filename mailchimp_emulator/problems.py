@@ -67,6 +67,10 @@ def merge_fields_invalid(errors: FieldErrors) -> Problem:
     return invalid_resource(MERGE_FIELDS_INVALID, errors)
 
 
+def invalid_interest(interest: str) -> Problem:
+    return invalid_resource(f"Invalid interest ID: '{interest}'.")
+
+
 def invalid_address() -> Problem:
     return invalid_resource("Please provide a valid email address.")
 

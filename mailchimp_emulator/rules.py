@@ -82,27 +82,30 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
     check_address(address)
     check_welcome(audience, address)
     values = merge.checked(audience.merge_fields, body.get("merge_fields", {}), {}, check_required=check_required)
+    values = {tag: value for tag, value in values.items() if value != ""}
+    interests = _interests(audience, (), body)
     now = writer.now()
     member = Member(
         web_id=audience.next_web_id(),
         email_address=address,
         id=hashing.subscriber_hash(address),
         status=status,
-        merge_fields={tag: value for tag, value in values.items() if value != ""},
+        values={audience.merge_fields[tag].merge_id: value for tag, value in values.items()},
         last_changed=now,
         timestamp_opt=now if status == "subscribed" else None,
         ip_opt=writer.ip if status == "subscribed" else "",
+        interests=interests,
     )
     for name, value in _plain_values(body).items():
         setattr(member, name, value)
     member.tags = tuple((audience.tag(name), now) for name in dict.fromkeys(body.get("tags", ())))
     member.permissions = _permissions(audience, member, body)
-    _marks_of(member, status)
+    _marks_of(member, status, now)
     audience.add(member)
     _stats(audience, status, writer)
     new = {
         "status": status,
-        "merge_fields": dict(member.merge_fields),
+        "merge_fields": values,
         "tags": [tag.name for tag, _ in member.tags],
     }
     writer.note(audience, member, "created", "", None, new)
@@ -129,10 +132,10 @@ def update(
     values = merge.checked(
         audience.merge_fields,
         sent,
-        member.merge_fields,
+        member.values,
         check_required=check_required and "merge_fields" in body,
     )
-    plain = _plain_values(body)
+    plain = _plain_values(body) | {"interests": _interests(audience, member.interests, body)}
     if renew_opt_in:
         plain = {"timestamp_opt": writer.now(), "ip_opt": writer.ip} | plain
     changed = _apply_values(audience, member, values, writer)
@@ -162,7 +165,7 @@ def apply_status(
         return False
     writer.note(audience, member, "status", "status", old, status)
     audience.set_status(member, status)
-    _marks_of(member, status, by=by, reason=reason, old=old)
+    _marks_of(member, status, writer.now(), by=by, reason=reason, old=old)
     if status == "subscribed" and member.timestamp_opt is None:
         member.timestamp_opt = writer.now()
     _stats(audience, status, writer)
@@ -231,17 +234,27 @@ def _permissions(audience: Audience, member: Member, body: Mapping[str, Any]) ->
     return tuple(known for known in audience.permissions if known in on)
 
 
+def _interests(audience: Audience, held: tuple[str, ...], body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the interests that are on after this write; those it does not name stay as they are."""
+    on = set(held)
+    for key, wanted in body.get("interests", {}).items():
+        if key not in audience.interests:
+            raise problems.invalid_interest(key)
+        (on.add if wanted else on.discard)(key)
+    return tuple(known for known in audience.interests if known in on)
+
+
 def _apply_values(audience: Audience, member: Member, values: Mapping[str, Any], writer: Writer) -> bool:
-    changed = False
+    changed = {}
     for tag, value in values.items():
-        old = member.merge_fields.get(tag, "")
+        key = audience.merge_fields[tag].merge_id
+        old = member.values.get(key, "")
         if old != value:
             writer.note(audience, member, "field", tag, old, value)
-            member.merge_fields = {**member.merge_fields, tag: value}
-            changed = True
+            changed[key] = value
     if changed:
-        member.merge_fields = {tag: value for tag, value in member.merge_fields.items() if value != ""}
-    return changed
+        member.values = {key: value for key, value in (member.values | changed).items() if value != ""}
+    return bool(changed)
 
 
 def _apply_plain(
@@ -258,11 +271,14 @@ def _apply_plain(
     return changed
 
 
-def _marks_of(member: Member, status: str, *, by: str = "admin", reason: str = BY_ADMIN, old: str = "") -> None:
-    """Remember what a status says about who may bring the member back."""
+def _marks_of(
+    member: Member, status: str, now: int, *, by: str = "admin", reason: str = BY_ADMIN, old: str = ""
+) -> None:
+    """Remember what a status says about who may bring the member back, and since when they are out."""
     if status == "subscribed":
         member.unsubscribed_by, member.unsubscribe_reason, member.compliance = "", "", False
     elif status == "unsubscribed":
+        member.unsubscribed_at = now
         member.compliance = member.compliance or old == "cleaned"
         if member.unsubscribed_by != "user":
             member.unsubscribed_by, member.unsubscribe_reason = by, reason

@@ -100,6 +100,13 @@ def _merge_fields(name: str, value: Any) -> Errors:
     return list(merge.schema_errors(value)) if isinstance(value, dict) else of_type(dict, "object")(name, value)
 
 
+def _interests(name: str, value: Any) -> Errors:
+    errors = of_type(dict, "object")(name, value)
+    for key, wanted in value.items() if not errors else ():
+        errors += of_type(bool, "boolean")(f"{name}.{key}", wanted)
+    return errors
+
+
 def _strings(name: str, value: Any) -> Errors:
     errors = of_type(list, "array")(name, value)
     if errors:
@@ -127,7 +134,7 @@ _MEMBER: dict[str, Check] = {
     "status": _one_of(*WRITABLE_STATUSES),
     "status_if_new": _one_of(*WRITABLE_STATUSES, or_null=True),
     "merge_fields": _merge_fields,
-    "interests": of_type(dict, "object"),
+    "interests": _interests,
     "language": a_string,
     "vip": of_type(bool, "boolean"),
     "location": of_type(dict, "object"),

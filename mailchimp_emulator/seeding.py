@@ -9,12 +9,21 @@ from mailchimp_emulator import clock, hashing, merge
 from mailchimp_emulator.clock import Clock
 from mailchimp_emulator.faults import KINDS, Fault, Latency, Weather
 from mailchimp_emulator.rules import BY_ADMIN, BY_PERSON
-from mailchimp_emulator.state import STATUSES, Account, Audience, Member, MergeField, State, User
+from mailchimp_emulator.state import (
+    MERGE_FIELD_LIMIT,
+    STATUSES,
+    Account,
+    Audience,
+    Member,
+    MergeField,
+    State,
+    User,
+)
 
 ROLES = ("owner", "admin", "manager", "author", "viewer")
 DEFAULT_DC = "us14"
 _DC = re.compile(r"[a-z]{2,4}[0-9]{1,3}")
-_MERGE_FIELDS = (
+STANDARD_FIELDS = (
     {"tag": "FNAME", "name": "First Name", "type": "text", "options": {"size": 25}},
     {"tag": "LNAME", "name": "Last Name", "type": "text", "options": {"size": 25}},
     {
@@ -173,7 +182,9 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         "name",
         "double_optin",
         "marketing_permissions",
+        "interests",
         "merge_fields",
+        "merge_field_limit",
         "forgotten",
         "members",
         "generate",
@@ -181,7 +192,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
     list_id = text(given.get("id", secrets.token_hex(5)), f"{place}.id")
     if state.audience(list_id):
         raise UnclearError(f"{place}.id: {list_id!r} is there already")
-    number = sum(1 for _ in state.audiences()) + 1
+    number = next(state.audience_numbers)
     name = text(given.get("name", f"Audience {number}"), f"{place}.name")
     audience = Audience(list_id, name, account, web_id=382_000 + number, created_at=state.clock.now())
     audience.double_optin = bool(given.get("double_optin", False))
@@ -189,7 +200,11 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         permission = known(item, f"{place}.marketing_permissions", "id", "text")
         key = text(permission.get("id", secrets.token_hex(5)), f"{place}.marketing_permissions.id")
         audience.permissions[key] = text(permission.get("text", ""), f"{place}.marketing_permissions.text")
-    for count, item in enumerate(rows(given.get("merge_fields", list(_MERGE_FIELDS)), f"{place}.merge_fields")):
+    audience.interests = tuple(
+        text(item, f"{place}.interests") for item in rows(given.get("interests", []), f"{place}.interests")
+    )
+    audience.merge_field_limit = whole(given.get("merge_field_limit", MERGE_FIELD_LIMIT), f"{place}.merge_field_limit")
+    for count, item in enumerate(rows(given.get("merge_fields", list(STANDARD_FIELDS)), f"{place}.merge_fields")):
         add_merge_field(audience, item, f"{place}.merge_fields[{count}]")
     for item in rows(given.get("forgotten", []), f"{place}.forgotten"):
         audience.forgotten.add(hashing.subscriber_hash(text(item, f"{place}.forgotten")))
@@ -202,7 +217,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
 
 def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
     given = known(body, place, "tag", "name", "type", "required", "options", "public", "default_value", "help_text")
-    number = len(audience.merge_fields) + 1
+    number = audience.next_merge_id
     tag = text(given.get("tag", f"MMERGE{number}"), f"{place}.tag")[:10]
     field = MergeField(
         merge_id=number,
@@ -216,7 +231,9 @@ def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
         options=dict(given.get("options", {})),
         help_text=text(given.get("help_text", ""), f"{place}.help_text"),
     )
-    audience.merge_fields[tag] = field
+    if tag in audience.merge_fields:
+        raise UnclearError(f"{place}.tag: {tag!r} is there already")
+    audience.add_field(field)
     return field
 
 
@@ -228,6 +245,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         "status",
         "merge_fields",
         "tags",
+        "interests",
         "unsubscribed_by",
         "compliance",
         "last_changed",
@@ -247,13 +265,19 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         email_address=address,
         id=hashing.subscriber_hash(address),
         status=status,
-        merge_fields={tag: value for tag, value in given.get("merge_fields", {}).items() if value != ""},
+        values={
+            audience.merge_fields[tag].merge_id: value
+            for tag, value in given.get("merge_fields", {}).items()
+            if value != "" and tag in audience.merge_fields
+        },
         last_changed=changed,
         timestamp_opt=moment(given["timestamp_opt"], place) if "timestamp_opt" in given else opted_in,
         ip_opt=text(given.get("ip_opt", ""), f"{place}.ip_opt"),
         compliance=bool(given.get("compliance", status == "cleaned")),
         language=text(given.get("language", ""), f"{place}.language"),
         source="Import",
+        interests=_interests(audience, given.get("interests", []), f"{place}.interests"),
+        unsubscribed_at=changed if status == "unsubscribed" else None,
     )
     for name in given.get("tags", ()):
         member.tags += ((audience.tag(text(name, f"{place}.tags")), changed),)
@@ -261,6 +285,10 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
     member.unsubscribed_by = choice(by, f"{place}.unsubscribed_by", ("user", "admin", ""))
     member.unsubscribe_reason = {"user": BY_PERSON, "admin": BY_ADMIN, "": ""}[member.unsubscribed_by]
     audience.add(member)
+
+
+def _interests(audience: Audience, body: Any, place: str) -> tuple[str, ...]:
+    return tuple(choice(item, place, audience.interests) for item in rows(body, place))
 
 
 def _generated(body: Any, place: str) -> Iterator[dict[str, Any]]:

@@ -18,12 +18,13 @@ from mailchimp_emulator.clock import Clock
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
 LOG_LENGTH = 100_000
+MERGE_FIELD_LIMIT = 30
 _KEPT_SELECTIONS = 4
 
 
 @dataclass(slots=True)
 class MergeField:
-    """A typed field of an audience."""
+    """A typed field of an audience. Its tag may change, its id never does and is never given again."""
 
     merge_id: int
     tag: str
@@ -47,13 +48,13 @@ class Tag:
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One address in one audience. `merge_fields` and `permissions` hold only what was set."""
+    """One address in one audience. `values`, `permissions` and `interests` hold only what was set."""
 
     web_id: int
     email_address: str
     id: str
     status: str
-    merge_fields: dict[str, Any]
+    values: dict[int, Any]  # of merge fields, by merge id: those of a field that was deleted are never seen again
     last_changed: int
     timestamp_opt: int | None = None
     timestamp_signup: int | None = None
@@ -65,6 +66,8 @@ class Member:
     source: str = "API - Generic"
     tags: tuple[tuple[Tag, int], ...] = ()  # with the moment each was set, newest call first
     permissions: tuple[str, ...] = ()
+    interests: tuple[str, ...] = ()
+    unsubscribed_at: int | None = None
     unsubscribed_by: str = (
         ""  # "user" or "admin"; kept while archived or pending, for it decides who may bring them back
     )
@@ -84,7 +87,10 @@ class Audience:
         self.created_at = created_at
         self.double_optin = False
         self.permissions: dict[str, str] = {}  # marketing permissions: id -> text
-        self.merge_fields: dict[str, MergeField] = {}
+        self.interests: tuple[str, ...] = ()
+        self.merge_fields: dict[str, MergeField] = {}  # by tag, the oldest first
+        self.merge_field_limit = MERGE_FIELD_LIMIT
+        self.next_merge_id = 1
         self.tags: dict[str, Tag] = {}
         self.forgotten: set[str] = set()
         self.members: dict[str, Member] = {}
@@ -149,6 +155,20 @@ class Audience:
         if name not in self.tags:
             self.tags[name] = Tag(self.web_id * 1000 + len(self.tags) * 4 + 4, name)
         return self.tags[name]
+
+    def add_field(self, field: MergeField) -> None:
+        """Take in a merge field made with `next_merge_id`; its tag must be free."""
+        self.merge_fields[field.tag] = field
+        self.next_merge_id = field.merge_id + 1
+
+    def retag(self, field: MergeField, tag: str) -> None:
+        """Give the field another, free tag; it keeps its place and what members have in it."""
+        field.tag = tag
+        self.merge_fields = {item.tag: item for item in self.merge_fields.values()}
+
+    def tagged(self, member: Member) -> dict[str, Any]:
+        """What the member has in every merge field, by tag; "" where nothing was set."""
+        return {tag: member.values.get(item.merge_id, "") for tag, item in self.merge_fields.items()}
 
     def in_order_of_arrival(self) -> Iterator[Member]:
         return (member for member in self._arrivals if member is not None)
@@ -240,6 +260,7 @@ class Account:
     users: list[User] = field(default_factory=list)
     audiences: dict[str, Audience] = field(default_factory=dict)
     throttled: set[str] = field(default_factory=set)
+    may_create: bool = False
 
 
 @dataclass(slots=True)
@@ -288,6 +309,7 @@ class State:
         self.writes = 0
         self.log: deque[LogRow] = deque(maxlen=LOG_LENGTH)
         self.audit: list[AuditRow] = []
+        self.audience_numbers = itertools.count(1)
         self.background = Background()
 
     def audiences(self) -> Iterator[Audience]:

@@ -61,7 +61,7 @@ def test_a_value_of_the_right_kind_is_stored_as_recorded(member, tag, sent, stor
         ("NUMBER", "AAAAA", "Please enter a number"),
         ("DATE", "DecDec/MonMon/2019", "Please enter the date"),
         ("DATE", "2020-13-01", "Please enter the date"),
-        ("DAY", "21/12", "Please enter a month and a day (MM/DD)"),
+        ("DAY", "21/12", "Please enter a month (01-12) and a day (01-31)"),
         ("ZIP", "ABC", "Please enter a zip code (5 digits)"),
         ("URL", "shop", "Please enter a valid URL"),
         ("US", "+14045551212", "Please enter a valid phone number (###-###-####)"),
