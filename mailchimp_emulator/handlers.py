@@ -209,28 +209,6 @@ def _tag_changes(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(item["name"], item["status"]) for item in tags]
 
 
-def get_merge_fields(call: Call) -> Reply:
-    """Sorted by tag, as recorded; 10 unless `count` says otherwise."""
-    audience = call.audience()
-    items = sorted(audience.merge_fields.values(), key=lambda item: item.tag)
-    items = [item for item in items if call.query.get("type") in (None, item.type)]
-    body = {
-        "merge_fields": [bodies.merge_field(audience, item) for item in asked.page(call.query).of(items)],
-        "list_id": audience.id,
-        "total_items": len(items),
-        "_links": bodies.merge_field_collection_links(audience),
-    }
-    return _fields(call, body, "Lists/MergeFields/Collection")
-
-
-def get_merge_field(call: Call) -> Reply:
-    audience = call.audience()
-    for item in audience.merge_fields.values():
-        if str(item.merge_id) == call.keys["merge_id"]:
-            return _fields(call, bodies.merge_field(audience, item), "Lists/MergeFields/Instance")
-    raise problems.not_found()
-
-
 def select(audience: Audience, wanted: asked.MemberFilter) -> list[Member]:
     """The members a listing shows, in order. Without a status filter archived ones are not shown."""
     if wanted.nothing:

@@ -67,6 +67,19 @@ def merge_fields_invalid(errors: FieldErrors) -> Problem:
     return invalid_resource(MERGE_FIELDS_INVALID, errors)
 
 
+def tag_taken(tag: str) -> Problem:
+    return invalid_resource(f'A Merge Field with the tag "{tag}" already exists for this list.')
+
+
+def too_many_merge_fields(limit: int) -> Problem:
+    detail = f"This audience already has {limit} merge fields, the most its plan allows."
+    return Problem(400, "Merge Max Limit Exceeded", detail, typed=False)
+
+
+def choices_are_fixed() -> Problem:
+    return invalid_resource("This resource has not yet implemented array assignment for options.choices.")
+
+
 def invalid_interest(interest: str) -> Problem:
     return invalid_resource(f"Invalid interest ID: '{interest}'.")
 

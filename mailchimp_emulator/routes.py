@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from mailchimp_emulator import bulk, clock, handlers, problems, schema
+from mailchimp_emulator import bulk, clock, fields, handlers, problems, schema
 from mailchimp_emulator.faults import STATUS_KINDS, Fault, Weather
 from mailchimp_emulator.handlers import Call, Handler, Reply
 from mailchimp_emulator.problems import Problem
@@ -43,8 +43,12 @@ ROUTES: dict[str, dict[str, Handler]] = {
     },
     f"{_MEMBER}/tags": {"GET": handlers.get_member_tags, "POST": handlers.post_member_tags},
     f"{_MEMBER}/actions/delete-permanent": {"POST": handlers.delete_member_permanently},
-    "/lists/{list_id}/merge-fields": {"GET": handlers.get_merge_fields},
-    "/lists/{list_id}/merge-fields/{merge_id}": {"GET": handlers.get_merge_field},
+    "/lists/{list_id}/merge-fields": {"GET": fields.get_merge_fields, "POST": fields.post_merge_field},
+    "/lists/{list_id}/merge-fields/{merge_id}": {
+        "GET": fields.get_merge_field,
+        "PATCH": fields.patch_merge_field,
+        "DELETE": fields.delete_merge_field,
+    },
 }
 _PATTERNS = [
     (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)), template, methods)

@@ -32,21 +32,35 @@ def an_object(body: Any) -> dict[str, Any]:
     return body
 
 
+def checked(body: Any, checks: Mapping[str, Check], *, needs: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The body, or a Problem naming every field that is missing or of the wrong kind; other fields are ignored."""
+    found = an_object(body)
+    errors = errors_in(found, checks, needs=needs)
+    if errors:
+        raise not_validated(*errors)
+    return found
+
+
 def member(body: Any, *, needs: tuple[str, ...] = ()) -> dict[str, Any]:
     """A member's body, or a Problem naming every field of the wrong kind."""
-    problem = member_problem(an_object(body), needs=needs)
-    if problem:
-        raise problem
-    return an_object(body)
+    return checked(body, _MEMBER, needs=needs)
 
 
 def member_problem(body: Mapping[str, Any], *, needs: tuple[str, ...] = ()) -> Problem | None:
+    errors = errors_in(body, _MEMBER, needs=needs)
+    return not_validated(*errors) if errors else None
+
+
+def errors_in(
+    body: Mapping[str, Any], checks: Mapping[str, Check], *, needs: tuple[str, ...] = (), place: str = ""
+) -> Errors:
+    """What is wrong with the fields of an object; those that were left out first. `place` ends in a dot."""
     missing = [name for name in needs if body.get(name) is None]
     errors = [required(*missing)] if missing else []
-    for name, check in _MEMBER.items():
+    for name, check in checks.items():
         if name in body:
-            errors += check(name, body[name])
-    return not_validated(*errors) if errors else None
+            errors += check(f"{place}{name}", body[name])
+    return errors
 
 
 def type_name(value: Any) -> str:
@@ -65,7 +79,16 @@ def of_type(wanted: type, called: str) -> Check:
     return check
 
 
-def _one_of(*values: str, or_null: bool = False) -> Check:
+def an_object_of(checks: Mapping[str, Check]) -> Check:
+    """An object whose fields, where they are there, are of these kinds."""
+
+    def check(name: str, value: Any) -> Errors:
+        return an_object_there(name, value) or errors_in(value, checks, place=f"{name}.")
+
+    return check
+
+
+def one_of(*values: str, or_null: bool = False) -> Check:
     def check(name: str, value: Any) -> Errors:
         if value in values or (or_null and value is None):
             return []
@@ -97,17 +120,17 @@ def _moment(name: str, value: Any) -> Errors:
 
 
 def _merge_fields(name: str, value: Any) -> Errors:
-    return list(merge.schema_errors(value)) if isinstance(value, dict) else of_type(dict, "object")(name, value)
+    return list(merge.schema_errors(value)) if isinstance(value, dict) else an_object_there(name, value)
 
 
 def _interests(name: str, value: Any) -> Errors:
-    errors = of_type(dict, "object")(name, value)
+    errors = an_object_there(name, value)
     for key, wanted in value.items() if not errors else ():
-        errors += of_type(bool, "boolean")(f"{name}.{key}", wanted)
+        errors += a_boolean(f"{name}.{key}", wanted)
     return errors
 
 
-def _strings(name: str, value: Any) -> Errors:
+def strings(name: str, value: Any) -> Errors:
     errors = of_type(list, "array")(name, value)
     if errors:
         return errors
@@ -118,30 +141,33 @@ def _permissions(name: str, value: Any) -> Errors:
     errors = of_type(list, "array")(name, value)
     for number, item in enumerate(value if not errors else []):
         place = f"{name}.item:{number}"
-        errors += of_type(dict, "object")(place, item)
+        errors += an_object_there(place, item)
         if isinstance(item, dict):
             errors += a_string(f"{place}.marketing_permission_id", item.get("marketing_permission_id"))
-            errors += of_type(bool, "boolean")(f"{place}.enabled", item.get("enabled"))
+            errors += a_boolean(f"{place}.enabled", item.get("enabled"))
     return errors
 
 
 _TYPE_NAMES = {bool: "boolean", int: "integer", float: "double", list: "array", dict: "object"}
 a_string = of_type(str, "string")
-tag_status = _one_of("active", "inactive")
+a_boolean = of_type(bool, "boolean")
+an_integer = of_type(int, "integer")
+an_object_there = of_type(dict, "object")
+tag_status = one_of("active", "inactive")
 _MEMBER: dict[str, Check] = {
     "email_address": a_string,
-    "email_type": _one_of(*EMAIL_TYPES, "", or_null=True),
-    "status": _one_of(*WRITABLE_STATUSES),
-    "status_if_new": _one_of(*WRITABLE_STATUSES, or_null=True),
+    "email_type": one_of(*EMAIL_TYPES, "", or_null=True),
+    "status": one_of(*WRITABLE_STATUSES),
+    "status_if_new": one_of(*WRITABLE_STATUSES, or_null=True),
     "merge_fields": _merge_fields,
     "interests": _interests,
     "language": a_string,
-    "vip": of_type(bool, "boolean"),
-    "location": of_type(dict, "object"),
+    "vip": a_boolean,
+    "location": an_object_there,
     "marketing_permissions": _permissions,
     "ip_signup": _ip,
     "timestamp_signup": _moment,
     "ip_opt": _ip,
     "timestamp_opt": _moment,
-    "tags": _strings,
+    "tags": strings,
 }
