@@ -10,6 +10,12 @@ from mailchimp_emulator.state import STATUSES
 DEFAULT_COUNT = 10
 MAX_COUNT = 1000
 T = TypeVar("T")
+# Fields that Mailchimp has only where they apply, and those whose keys are tags or ids.
+_SOMETIMES_THERE = {
+    *("unsubscribe_reason", "interests", "marketing_permissions", "last_note", "total_contacts", "ecommerce_data"),
+    *("sms_phone_number", "sms_subscription_status", "sms_subscription_last_updated", "region"),
+}
+_KEYS_ARE_DATA = {"merge_fields", "interests", "options"}
 _SORT_FIELDS = ("timestamp_opt", "timestamp_signup", "last_changed")
 
 
@@ -33,7 +39,10 @@ class MemberFilter:
     before_timestamp_opt: float | None
     email_type: str | None
     unique_email_id: str | None
+    unsubscribed_since: float | None
     vip_only: bool
+    interests: frozenset[str]
+    interest_match: str | None
     sort_field: str | None
     descending: bool
     nothing: bool  # a moment whose + became a space: nobody matches, as reported
@@ -50,21 +59,41 @@ def page(query: Mapping[str, str]) -> Page:
 
 
 def member_filter(query: Mapping[str, str]) -> MemberFilter:
-    moments = {name: _moment(query, name) for name in _MOMENTS}
-    email_type = _one_of(query, "email_type", ("html", "text"))
+    given = moments(query, _MOMENTS)
+    status = _one_of(query, "status", STATUSES)
+    if flag(query, "since_last_campaign") and status is None:
+        raise problems.invalid_resource("Status is required when using since_last_campaign filter.")
+    if given["unsubscribed_since"] is not None and status != "unsubscribed":
+        raise problems.invalid_resource("Status must be unsubscribed when using unsubscribed_since filter.")
     return MemberFilter(
-        status=_one_of(query, "status", STATUSES),
-        since_last_changed=moments["since_last_changed"],
-        before_last_changed=moments["before_last_changed"],
-        since_timestamp_opt=moments["since_timestamp_opt"],
-        before_timestamp_opt=moments["before_timestamp_opt"],
-        email_type=email_type,
+        status=status,
+        since_last_changed=given["since_last_changed"],
+        before_last_changed=given["before_last_changed"],
+        since_timestamp_opt=given["since_timestamp_opt"],
+        before_timestamp_opt=given["before_timestamp_opt"],
+        email_type=_one_of(query, "email_type", ("html", "text")),
         unique_email_id=query.get("unique_email_id"),
+        unsubscribed_since=given["unsubscribed_since"],
         vip_only=flag(query, "vip_only"),
+        interests=frozenset(query.get("interest_ids", "").split(",")) - {""},
+        interest_match=_interest_match(query),
         sort_field=_one_of(query, "sort_field", _SORT_FIELDS),
-        descending=(_one_of(query, "sort_dir", ("ASC", "DESC")) or "ASC") == "DESC",
-        nothing=any(" " in query.get(name, "")[10:].strip() for name in _MOMENTS),
+        descending=descending(query),
+        nothing=swallowed_plus(query, _MOMENTS),
     )
+
+
+def moments(query: Mapping[str, str], names: Sequence[str]) -> dict[str, float | None]:
+    return {name: _moment(query, name) for name in names}
+
+
+def swallowed_plus(query: Mapping[str, str], names: Sequence[str]) -> bool:
+    """Whether one of these moments had a + that became a space: then nothing is found, as reported."""
+    return any(" " in query.get(name, "")[10:].strip() for name in names)
+
+
+def descending(query: Mapping[str, str]) -> bool:
+    return _one_of(query, "sort_dir", ("ASC", "DESC")) == "DESC"
 
 
 def wants_links(query: Mapping[str, str], prefix: str) -> bool:
@@ -82,15 +111,28 @@ def only_fields(body: dict[str, Any], query: Mapping[str, str]) -> dict[str, Any
     if fields and excluded:
         raise problems.fields_invalid()
     if fields:
-        names = [name.strip() for name in fields.split(",")]
-        if any(name.split(".")[0] not in body for name in names):
+        paths = [name.strip().split(".") for name in fields.split(",")]
+        if not all(_is_there(body, path) for path in paths):
             raise problems.fields_invalid()
-        kept: dict[str, Any] = _kept(body, [name.split(".") for name in names])
+        kept: dict[str, Any] = _kept(body, paths)
         return kept
     if excluded:
         dropped: dict[str, Any] = _dropped(body, [name.strip().split(".") for name in excluded.split(",")])
         return dropped
     return body
+
+
+def _is_there(value: Any, path: Sequence[str]) -> bool:
+    """Whether a reply of this kind can have this field. Of a collection the first entry is looked at, if any."""
+    if not path:
+        return True
+    if isinstance(value, list):
+        return not value or _is_there(value[0], path)
+    if not isinstance(value, dict):
+        return False
+    if path[0] not in value:
+        return path[0] in _SOMETIMES_THERE
+    return (path[0] in _KEYS_ARE_DATA and isinstance(value[path[0]], dict)) or _is_there(value[path[0]], path[1:])
 
 
 def _kept(value: Any, paths: Sequence[Sequence[str]]) -> Any:
@@ -152,4 +194,19 @@ def _moment(query: Mapping[str, str], name: str) -> float | None:
         raise problems.not_validated((name, "Please enter the date")) from None
 
 
-_MOMENTS = ("since_last_changed", "before_last_changed", "since_timestamp_opt", "before_timestamp_opt")
+def _interest_match(query: Mapping[str, str]) -> str | None:
+    """How to filter by interests; the three parameters of that filter come together or not at all."""
+    missing = [name for name in _INTEREST_FILTER if not query.get(name)]
+    if missing and len(missing) < len(_INTEREST_FILTER):
+        raise problems.not_validated(problems.required(*missing))
+    return _one_of(query, "interest_match", ("any", "all", "none"))
+
+
+_MOMENTS = (
+    "since_last_changed",
+    "before_last_changed",
+    "since_timestamp_opt",
+    "before_timestamp_opt",
+    "unsubscribed_since",
+)
+_INTEREST_FILTER = ("interest_category_id", "interest_ids", "interest_match")

@@ -232,8 +232,8 @@ def member(audience: Audience, person: Member, *, with_links: bool = True) -> Js
         "vip": person.vip,
         "email_client": "",
         "location": {
-            "latitude": 0,
-            "longitude": 0,
+            "latitude": person.location[0],
+            "longitude": person.location[1],
             "gmtoff": 0,
             "dstoff": 0,
             "country_code": "",

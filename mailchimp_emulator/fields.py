@@ -6,7 +6,7 @@ from typing import Any
 
 from mailchimp_emulator import asked, bodies, merge, problems, schema
 from mailchimp_emulator.handlers import Call, Reply
-from mailchimp_emulator.schema import Check, Errors
+from mailchimp_emulator.schema import Check
 from mailchimp_emulator.state import Audience, MergeField
 
 LONGEST_TAG = 10
@@ -138,13 +138,9 @@ def _options(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return {"size": given.get("size", _DEFAULT_SIZE)} if kind == "text" else {}
 
 
-def _named(name: str, value: Any) -> Errors:
-    return schema.a_string(name, value) or ([] if value.strip() else [(name, "Please enter a value")])
-
-
 _CHECKS: dict[str, Check] = {
     "tag": schema.a_string,
-    "name": _named,
+    "name": schema.a_name,
     "type": schema.one_of(*merge.TYPES),
     "required": schema.a_boolean,
     "default_value": schema.a_string,
@@ -155,7 +151,7 @@ _CHECKS: dict[str, Check] = {
             "default_country": schema.an_integer,
             "phone_format": schema.a_string,
             "date_format": schema.a_string,
-            "choices": schema.strings,
+            "choices": schema.array_of(schema.a_string),
             "size": schema.an_integer,
         }
     ),

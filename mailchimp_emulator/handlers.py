@@ -81,6 +81,8 @@ def get_list(call: Call) -> Reply:
 def get_members(call: Call) -> Reply:
     audience = call.audience()
     wanted = asked.member_filter(call.query)
+    for interest in sorted(wanted.interests.difference(audience.interests)):
+        raise problems.invalid_interest(interest)
     members = audience.selection(wanted, lambda: select(audience, wanted))
     page = asked.page(call.query).of(members)
     with_links = asked.wants_links(call.query, "members")
@@ -197,12 +199,14 @@ def _tag_changes(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     tags = body.get("tags")
     if tags is None:
         raise problems.not_validated(problems.required("tags"))
-    errors = schema.of_type(list, "array")("tags", tags)
-    for number, item in enumerate(tags if not errors else []):
+    errors = schema.errors_in(body, {"is_syncing": schema.a_boolean})
+    if not isinstance(tags, list):
+        raise problems.not_validated(*schema.an_array("tags", tags), *errors)
+    for number, item in enumerate(tags):
         place = f"tags.item:{number}"
-        errors += schema.of_type(dict, "object")(place, item)
+        errors += schema.an_object_there(place, item)
         if isinstance(item, dict):
-            errors += schema.a_string(f"{place}.name", item.get("name"))
+            errors += schema.a_name(f"{place}.name", item.get("name"))
             errors += schema.tag_status(f"{place}.status", item.get("status"))
     if errors:
         raise problems.not_validated(*errors)
@@ -243,7 +247,17 @@ def _wanted(audience: Audience, member: Member, wanted: asked.MemberFilter) -> b
         return False
     if wanted.vip_only and not member.vip:
         return False
+    if wanted.unsubscribed_since is not None and (member.unsubscribed_at or 0) <= wanted.unsubscribed_since:
+        return False
+    if wanted.interest_match is not None and not _shares(member, wanted):
+        return False
     return wanted.unique_email_id is None or wanted.unique_email_id == bodies.unique_email_id(audience, member)
+
+
+def _shares(member: Member, wanted: asked.MemberFilter) -> bool:
+    """Whether the member has any, all or none of the interests asked for."""
+    shared = len(wanted.interests.intersection(member.interests))
+    return {"any": shared > 0, "all": shared == len(wanted.interests), "none": not shared}[str(wanted.interest_match)]
 
 
 def _member(call: Call, audience: Audience, member: Member) -> Reply:

@@ -23,6 +23,7 @@ TYPES = (
     "zip",
 )
 
+NO_SCHEMA = "Data did not match any of the schemas described in anyOf."
 _TEXT_BYTES = 255
 _ADDRESS_PARTS = ("addr1", "addr2", "city", "state", "zip", "country")
 _ADDRESS_REQUIRED = ("addr1", "city", "state", "zip")
@@ -73,7 +74,7 @@ def checked(
 def schema_errors(sent: Mapping[str, Any]) -> FieldErrors:
     """Values no field could take, whatever its type: null, booleans, arrays."""
     return [
-        (f"merge_fields.{tag}", "Data did not match any of the schemas described in anyOf.")
+        (f"merge_fields.{tag}", NO_SCHEMA)
         for tag, value in sent.items()
         if not isinstance(value, str | int | float | dict) or isinstance(value, bool)
     ]

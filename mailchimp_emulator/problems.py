@@ -3,7 +3,7 @@
 Texts are documented or recorded unless COVERAGE.md lists them as our choice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 TYPE = "https://mailchimp.com/developer/marketing/docs/errors/"
 FieldErrors = Sequence[tuple[str, str]]
@@ -42,8 +42,17 @@ class Problem(Exception):
         return body
 
 
+def named(name: str) -> Problem:
+    """The error a caller asks for by its name in the error glossary; for a name that is not in it, Bad Request."""
+    return _NAMED.get(name, bad_request)()
+
+
 def bad_request() -> Problem:
     return Problem(400, "Bad Request", "Your request could not be processed.")
+
+
+def invalid_action() -> Problem:
+    return Problem(400, "Invalid Action", "The action requested was not valid for this resource.")
 
 
 def json_parse_exception() -> Problem:
@@ -82,6 +91,10 @@ def choices_are_fixed() -> Problem:
 
 def invalid_interest(interest: str) -> Problem:
     return invalid_resource(f"Invalid interest ID: '{interest}'.")
+
+
+def unknown_permission(permission: str) -> Problem:
+    return invalid_resource(f"Invalid marketing permission ID: '{permission}'.")
 
 
 def invalid_address() -> Problem:
@@ -149,6 +162,10 @@ def forbidden() -> Problem:
     return Problem(403, "Forbidden", "You are not permitted to access this resource.")
 
 
+def wrong_datacenter() -> Problem:
+    return Problem(403, "WrongDatacenter", "The API key provided is linked to a different data center.")
+
+
 def not_found() -> Problem:
     return Problem(404, "Resource Not Found", "The requested resource could not be found.")
 
@@ -168,6 +185,10 @@ def method_not_allowed(allowed: Sequence[str]) -> Problem:
 def cannot_be_archived() -> Problem:
     detail = "This list member cannot be removed. Can not archive a contact that is bounced, pending or archived"
     return Problem(405, "Method Not Allowed", detail, headers={"Allow": "GET, PUT"})
+
+
+def nested_too_deeply() -> Problem:
+    return Problem(414, "Resource Nesting Too Deep", "The sub-resource requested is nested too deeply.")
 
 
 def override_needs_post() -> Problem:
@@ -191,3 +212,24 @@ def internal_error() -> Problem:
 
 def compliance_related() -> Problem:
     return Problem(503, "ComplianceRelated", "This method has been disabled.")
+
+
+_NAMED: dict[str, Callable[[], Problem]] = {
+    "BadRequest": bad_request,
+    "InvalidAction": invalid_action,
+    "InvalidResource": not_validated,
+    "JSONParseError": json_parse_exception,
+    "APIKeyMissing": key_missing,
+    "APIKeyInvalid": key_invalid,
+    "Forbidden": forbidden,
+    "UserDisabled": user_disabled,
+    "WrongDatacenter": wrong_datacenter,
+    "ResourceNotFound": not_found,
+    "MethodNotAllowed": lambda: method_not_allowed(()),
+    "ResourceNestingTooDeep": nested_too_deeply,
+    "InvalidMethodOverride": override_needs_post,
+    "RequestedFieldsInvalid": fields_invalid,
+    "TooManyRequests": too_many_requests,
+    "InternalServerError": internal_error,
+    "ComplianceRelated": compliance_related,
+}

@@ -83,7 +83,7 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
     check_welcome(audience, address)
     values = merge.checked(audience.merge_fields, body.get("merge_fields", {}), {}, check_required=check_required)
     values = {tag: value for tag, value in values.items() if value != ""}
-    interests = _interests(audience, (), body)
+    interests, permissions = _interests(audience, (), body), _permissions(audience, (), body)
     now = writer.now()
     member = Member(
         web_id=audience.next_web_id(),
@@ -95,11 +95,11 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
         timestamp_opt=now if status == "subscribed" else None,
         ip_opt=writer.ip if status == "subscribed" else "",
         interests=interests,
+        permissions=permissions,
     )
-    for name, value in _plain_values(body).items():
+    for name, value in _plain_values(member, body).items():
         setattr(member, name, value)
     member.tags = tuple((audience.tag(name), now) for name in dict.fromkeys(body.get("tags", ())))
-    member.permissions = _permissions(audience, member, body)
     _marks_of(member, status, now)
     audience.add(member)
     _stats(audience, status, writer)
@@ -135,11 +135,13 @@ def update(
         member.values,
         check_required=check_required and "merge_fields" in body,
     )
-    plain = _plain_values(body) | {"interests": _interests(audience, member.interests, body)}
+    plain = _plain_values(member, body)
+    plain["interests"] = _interests(audience, member.interests, body)
+    plain["permissions"] = _permissions(audience, member.permissions, body)
     if renew_opt_in:
         plain = {"timestamp_opt": writer.now(), "ip_opt": writer.ip} | plain
     changed = _apply_values(audience, member, values, writer)
-    changed |= _apply_plain(audience, member, plain, body, writer)
+    changed |= _apply_plain(audience, member, plain, writer)
     changed |= apply_status(audience, member, status, writer)
     if address:
         writer.note(audience, member, "address", "email_address", member.email_address, address)
@@ -220,17 +222,24 @@ def _new_address(
     return str(address)
 
 
-def _plain_values(body: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_values(member: Member, body: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: body[name] for name in _PLAIN_FIELDS if body.get(name) not in (None, "")}
-    return values | {name: clock.read(body[name]) for name in _MOMENTS if body.get(name)}
+    values |= {name: clock.read(body[name]) for name in _MOMENTS if body.get(name)}
+    if "location" in body:
+        latitude, longitude = member.location
+        place = {"latitude": latitude, "longitude": longitude} | body["location"]
+        values["location"] = (float(place["latitude"]), float(place["longitude"]))
+    return values
 
 
-def _permissions(audience: Audience, member: Member, body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The ids of the marketing permissions that are on after this write; unknown ids are ignored."""
-    on = set(member.permissions)
+def _permissions(audience: Audience, held: tuple[str, ...], body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The ids of the marketing permissions that are on after this write; those it does not name stay as they are."""
+    on = set(held)
     for item in body.get("marketing_permissions", ()):
-        if item["marketing_permission_id"] in audience.permissions:
-            (on.add if item["enabled"] else on.discard)(item["marketing_permission_id"])
+        key = item["marketing_permission_id"]
+        if key not in audience.permissions:
+            raise problems.unknown_permission(key)
+        (on.add if item["enabled"] else on.discard)(key)
     return tuple(known for known in audience.permissions if known in on)
 
 
@@ -257,12 +266,9 @@ def _apply_values(audience: Audience, member: Member, values: Mapping[str, Any],
     return bool(changed)
 
 
-def _apply_plain(
-    audience: Audience, member: Member, plain: Mapping[str, Any], body: Mapping[str, Any], writer: Writer
-) -> bool:
+def _apply_plain(audience: Audience, member: Member, plain: Mapping[str, Any], writer: Writer) -> bool:
     changed = False
-    permissions = _permissions(audience, member, body)
-    for name, value in (*plain.items(), ("permissions", permissions)):
+    for name, value in plain.items():
         old = getattr(member, name)
         if old != value:
             writer.note(audience, member, "field", name, old, value)

@@ -1,6 +1,7 @@
 """The shape a body must have before any rule looks at it. All problems are reported in one answer."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +12,11 @@ from mailchimp_emulator.problems import Problem, json_parse_exception, not_valid
 
 WRITABLE_STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
 EMAIL_TYPES = ("html", "text")
+
+_TWO_FORMS = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9]{2}:[0-9]{2}:[0-9]{2}|T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:Z|[+-][0-9]{2}:?[0-9]{2}))"
+)
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)\s*")
 
 Errors = list[tuple[str, str]]
 Check = Callable[[str, Any], Errors]
@@ -99,6 +105,15 @@ def one_of(*values: str, or_null: bool = False) -> Check:
     return check
 
 
+def array_of(check_item: Check) -> Check:
+    def check(name: str, value: Any) -> Errors:
+        return an_array(name, value) or [
+            error for number, item in enumerate(value) for error in check_item(f"{name}.item:{number}", item)
+        ]
+
+    return check
+
+
 def _ip(name: str, value: Any) -> Errors:
     errors = a_string(name, value)
     if not errors and value:
@@ -110,13 +125,20 @@ def _ip(name: str, value: Any) -> Errors:
 
 
 def _moment(name: str, value: Any) -> Errors:
+    """One of the two documented forms, or nothing."""
     errors = a_string(name, value)
     if not errors and value:
         try:
-            clock.read(value)
+            clock.read(value if _TWO_FORMS.fullmatch(value) else "")
         except ValueError:
             return [(name, "Please enter the date")]
     return errors
+
+
+def _coordinate(name: str, value: Any) -> Errors:
+    """A number, or a text that is one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return [] if number or (isinstance(value, str) and _NUMBER.fullmatch(value)) else [(name, merge.NO_SCHEMA)]
 
 
 def _merge_fields(name: str, value: Any) -> Errors:
@@ -130,15 +152,12 @@ def _interests(name: str, value: Any) -> Errors:
     return errors
 
 
-def strings(name: str, value: Any) -> Errors:
-    errors = of_type(list, "array")(name, value)
-    if errors:
-        return errors
-    return [error for number, item in enumerate(value) for error in a_string(f"{name}.item:{number}", item)]
+def a_name(name: str, value: Any) -> Errors:
+    return a_string(name, value) or ([] if value.strip() else [(name, "Please enter a value")])
 
 
 def _permissions(name: str, value: Any) -> Errors:
-    errors = of_type(list, "array")(name, value)
+    errors = an_array(name, value)
     for number, item in enumerate(value if not errors else []):
         place = f"{name}.item:{number}"
         errors += an_object_there(place, item)
@@ -149,6 +168,7 @@ def _permissions(name: str, value: Any) -> Errors:
 
 
 _TYPE_NAMES = {bool: "boolean", int: "integer", float: "double", list: "array", dict: "object"}
+an_array = of_type(list, "array")
 a_string = of_type(str, "string")
 a_boolean = of_type(bool, "boolean")
 an_integer = of_type(int, "integer")
@@ -163,11 +183,11 @@ _MEMBER: dict[str, Check] = {
     "interests": _interests,
     "language": a_string,
     "vip": a_boolean,
-    "location": an_object_there,
+    "location": an_object_of({"latitude": _coordinate, "longitude": _coordinate}),
     "marketing_permissions": _permissions,
     "ip_signup": _ip,
     "timestamp_signup": _moment,
     "ip_opt": _ip,
     "timestamp_opt": _moment,
-    "tags": strings,
+    "tags": array_of(a_name),
 }

@@ -63,6 +63,7 @@ class Member:
     email_type: str = "html"
     language: str = ""
     vip: bool = False
+    location: tuple[float, float] = (0, 0)  # latitude, longitude
     source: str = "API - Generic"
     tags: tuple[tuple[Tag, int], ...] = ()  # with the moment each was set, newest call first
     permissions: tuple[str, ...] = ()
