@@ -60,7 +60,7 @@ def page(query: Mapping[str, str]) -> Page:
 
 def member_filter(query: Mapping[str, str]) -> MemberFilter:
     given = moments(query, _MOMENTS)
-    status = _one_of(query, "status", STATUSES)
+    status = one_of(query, "status", STATUSES)
     if flag(query, "since_last_campaign") and status is None:
         raise problems.invalid_resource("Status is required when using since_last_campaign filter.")
     if given["unsubscribed_since"] is not None and status != "unsubscribed":
@@ -71,13 +71,13 @@ def member_filter(query: Mapping[str, str]) -> MemberFilter:
         before_last_changed=given["before_last_changed"],
         since_timestamp_opt=given["since_timestamp_opt"],
         before_timestamp_opt=given["before_timestamp_opt"],
-        email_type=_one_of(query, "email_type", ("html", "text")),
+        email_type=one_of(query, "email_type", ("html", "text")),
         unique_email_id=query.get("unique_email_id"),
         unsubscribed_since=given["unsubscribed_since"],
         vip_only=flag(query, "vip_only"),
         interests=frozenset(query.get("interest_ids", "").split(",")) - {""},
         interest_match=_interest_match(query),
-        sort_field=_one_of(query, "sort_field", _SORT_FIELDS),
+        sort_field=one_of(query, "sort_field", _SORT_FIELDS),
         descending=descending(query),
         nothing=swallowed_plus(query, _MOMENTS),
     )
@@ -93,7 +93,18 @@ def swallowed_plus(query: Mapping[str, str], names: Sequence[str]) -> bool:
 
 
 def descending(query: Mapping[str, str]) -> bool:
-    return _one_of(query, "sort_dir", ("ASC", "DESC")) == "DESC"
+    return one_of(query, "sort_dir", ("ASC", "DESC")) == "DESC"
+
+
+def one_of(query: Mapping[str, str], name: str, values: Sequence[str]) -> str | None:
+    """A parameter that can only be one of these words; None if it is not there."""
+    value = query.get(name)
+    if not value:
+        return None
+    if value not in values:
+        message = f"Data presented is not one of the accepted values: {', '.join(values)}."
+        raise problems.not_validated((name, message))
+    return value
 
 
 def wants_links(query: Mapping[str, str], prefix: str) -> bool:
@@ -172,16 +183,6 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _one_of(query: Mapping[str, str], name: str, values: Sequence[str]) -> str | None:
-    value = query.get(name)
-    if not value:
-        return None
-    if value not in values:
-        message = f"Data presented is not one of the accepted values: {', '.join(values)}."
-        raise problems.not_validated((name, message))
-    return value
-
-
 def _moment(query: Mapping[str, str], name: str) -> float | None:
     text = query.get(name, "").strip()
     if not text:
@@ -199,7 +200,7 @@ def _interest_match(query: Mapping[str, str]) -> str | None:
     missing = [name for name in _INTEREST_FILTER if not query.get(name)]
     if missing and len(missing) < len(_INTEREST_FILTER):
         raise problems.not_validated(problems.required(*missing))
-    return _one_of(query, "interest_match", ("any", "all", "none"))
+    return one_of(query, "interest_match", ("any", "all", "none"))
 
 
 _MOMENTS = (

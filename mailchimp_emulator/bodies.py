@@ -119,11 +119,12 @@ def root(user: User) -> Json:
     }
 
 
-def list_of(audience: Audience) -> Json:
+def list_of(audience: Audience, *, total_contacts: bool = False) -> Json:
     """One audience with its counts, which are never cached here."""
     account = audience.account
     counts = audience.counts
-    return {
+    every = {"total_contacts": len(audience.members)} if total_contacts else {}
+    body = {
         "id": audience.id,
         "web_id": audience.web_id,
         "name": audience.name,
@@ -160,6 +161,7 @@ def list_of(audience: Audience) -> Json:
         "modules": [],
         "stats": {
             "member_count": counts["subscribed"],
+            **every,
             "unsubscribe_count": counts["unsubscribed"],
             "cleaned_count": counts["cleaned"],
             "member_count_since_send": counts["subscribed"],
@@ -182,6 +184,7 @@ def list_of(audience: Audience) -> Json:
             *links(account, f"/lists/{audience.id}", _LIST_LINKS),
         ],
     }
+    return body | audience.settings
 
 
 def list_collection_links(account: Account) -> list[Link]:

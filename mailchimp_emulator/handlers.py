@@ -58,26 +58,6 @@ def get_ping(_call: Call) -> Reply:
     return Reply({"health_status": "Everything's Chimpy!"}, "Ping")
 
 
-def get_lists(call: Call) -> Reply:
-    account = call.user.account
-    audiences = list(account.audiences.values())
-    body = {
-        "lists": [bodies.list_of(audience) for audience in asked.page(call.query).of(audiences)],
-        "total_items": len(audiences),
-        "constraints": {
-            "may_create": False,
-            "max_instances": len(audiences),
-            "current_total_instances": len(audiences),
-        },
-        "_links": bodies.list_collection_links(account),
-    }
-    return _fields(call, body, "Lists/Collection")
-
-
-def get_list(call: Call) -> Reply:
-    return _fields(call, bodies.list_of(call.audience()), "Lists/Instance")
-
-
 def get_members(call: Call) -> Reply:
     audience = call.audience()
     wanted = asked.member_filter(call.query)

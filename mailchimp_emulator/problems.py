@@ -67,9 +67,9 @@ def not_validated(*errors: tuple[str, str]) -> Problem:
     return invalid_resource(SEE_ERRORS, errors)
 
 
-def required(*fields: str) -> tuple[str, str]:
-    """The entry of `errors` for properties that were left out."""
-    return "", f"Required fields were not provided: {', '.join(fields)}"
+def required(*fields: str, place: str = "") -> tuple[str, str]:
+    """The entry of `errors` for properties that were left out of the object at this place."""
+    return place, f"Required fields were not provided: {', '.join(fields)}"
 
 
 def merge_fields_invalid(errors: FieldErrors) -> Problem:
@@ -160,6 +160,10 @@ def user_disabled() -> Problem:
 
 def forbidden() -> Problem:
     return Problem(403, "Forbidden", "You are not permitted to access this resource.")
+
+
+def action_not_permitted() -> Problem:
+    return Problem(403, "User action not permitted", "User does not have access to the requested operation")
 
 
 def wrong_datacenter() -> Problem:

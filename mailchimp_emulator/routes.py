@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from mailchimp_emulator import bulk, clock, fields, handlers, problems, schema
+from mailchimp_emulator import bulk, clock, fields, handlers, lists, problems, schema, search
 from mailchimp_emulator.faults import STATUS_KINDS, Fault, Weather
 from mailchimp_emulator.handlers import Call, Handler, Reply
 from mailchimp_emulator.problems import Problem
@@ -33,8 +33,9 @@ _MEMBER = "/lists/{list_id}/members/{member}"
 ROUTES: dict[str, dict[str, Handler]] = {
     "/": {"GET": handlers.get_root},
     "/ping": {"GET": handlers.get_ping},
-    "/lists": {"GET": handlers.get_lists},
-    "/lists/{list_id}": {"GET": handlers.get_list, "POST": bulk.post_list},
+    "/search-members": {"GET": search.search_members},
+    "/lists": {"GET": lists.get_lists, "POST": lists.post_lists},
+    "/lists/{list_id}": {"GET": lists.get_list, "POST": bulk.post_list},
     "/lists/{list_id}/members": {"GET": handlers.get_members, "POST": handlers.post_member},
     _MEMBER: {
         "GET": handlers.get_member,
@@ -43,7 +44,9 @@ ROUTES: dict[str, dict[str, Handler]] = {
         "DELETE": handlers.delete_member,
     },
     f"{_MEMBER}/tags": {"GET": handlers.get_member_tags, "POST": handlers.post_member_tags},
+    f"{_MEMBER}/activity": {"GET": search.get_activity},
     f"{_MEMBER}/actions/delete-permanent": {"POST": handlers.delete_member_permanently},
+    "/lists/{list_id}/tag-search": {"GET": search.search_tags},
     "/lists/{list_id}/merge-fields": {"GET": fields.get_merge_fields, "POST": fields.post_merge_field},
     "/lists/{list_id}/merge-fields/{merge_id}": {
         "GET": fields.get_merge_field,

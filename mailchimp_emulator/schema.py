@@ -38,10 +38,10 @@ def an_object(body: Any) -> dict[str, Any]:
     return body
 
 
-def checked(body: Any, checks: Mapping[str, Check], *, needs: tuple[str, ...] = ()) -> dict[str, Any]:
+def checked(body: Any, checks: Mapping[str, Check], *, needs: tuple[str, ...] = (), place: str = "") -> dict[str, Any]:
     """The body, or a Problem naming every field that is missing or of the wrong kind; other fields are ignored."""
     found = an_object(body)
-    errors = errors_in(found, checks, needs=needs)
+    errors = errors_in(found, checks, needs=needs, place=place)
     if errors:
         raise not_validated(*errors)
     return found
@@ -62,7 +62,7 @@ def errors_in(
 ) -> Errors:
     """What is wrong with the fields of an object; those that were left out first. `place` ends in a dot."""
     missing = [name for name in needs if body.get(name) is None]
-    errors = [required(*missing)] if missing else []
+    errors = [required(*missing, place=place.rstrip("."))] if missing else []
     for name, check in checks.items():
         if name in body:
             errors += check(f"{place}{name}", body[name])

@@ -23,7 +23,7 @@ from mailchimp_emulator.state import (
 ROLES = ("owner", "admin", "manager", "author", "viewer")
 DEFAULT_DC = "us14"
 _DC = re.compile(r"[a-z]{2,4}[0-9]{1,3}")
-STANDARD_FIELDS = (
+_STANDARD_FIELDS = (
     {"tag": "FNAME", "name": "First Name", "type": "text", "options": {"size": 25}},
     {"tag": "LNAME", "name": "Last Name", "type": "text", "options": {"size": 25}},
     {
@@ -137,7 +137,7 @@ def choice(value: Any, place: str, values: tuple[str, ...]) -> str:
 
 
 def _add_account(state: State, body: Any, place: str) -> None:
-    given = known(body, place, "name", "account_id", "dc", "users", "throttled", "lists")
+    given = known(body, place, "name", "account_id", "dc", "users", "throttled", "may_create", "lists")
     dc = text(given.get("dc", DEFAULT_DC), f"{place}.dc")
     if not _DC.fullmatch(dc):
         raise UnclearError(f"{place}.dc: {dc!r} is no data centre such as us14")
@@ -145,6 +145,7 @@ def _add_account(state: State, body: Any, place: str) -> None:
     name = text(given.get("name", f"Shop {number}"), f"{place}.name")
     account_id = text(given.get("account_id", secrets.token_hex(13)[:25]), f"{place}.account_id")
     account = Account(name, account_id, dc, state.clock.now())
+    account.may_create = bool(given.get("may_create", False))
     account.throttled = {text(item, f"{place}.throttled").lower() for item in rows(given.get("throttled", []), place)}
     state.accounts.append(account)
     for count, user in enumerate(rows(given.get("users", [{}]), f"{place}.users")):
@@ -192,9 +193,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
     list_id = text(given.get("id", secrets.token_hex(5)), f"{place}.id")
     if state.audience(list_id):
         raise UnclearError(f"{place}.id: {list_id!r} is there already")
-    number = next(state.audience_numbers)
-    name = text(given.get("name", f"Audience {number}"), f"{place}.name")
-    audience = Audience(list_id, name, account, web_id=382_000 + number, created_at=state.clock.now())
+    audience = new_audience(state, account, list_id, text(given.get("name", ""), f"{place}.name"))
     audience.double_optin = bool(given.get("double_optin", False))
     for item in rows(given.get("marketing_permissions", []), f"{place}.marketing_permissions"):
         permission = known(item, f"{place}.marketing_permissions", "id", "text")
@@ -204,7 +203,9 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         text(item, f"{place}.interests") for item in rows(given.get("interests", []), f"{place}.interests")
     )
     audience.merge_field_limit = whole(given.get("merge_field_limit", MERGE_FIELD_LIMIT), f"{place}.merge_field_limit")
-    for count, item in enumerate(rows(given.get("merge_fields", list(STANDARD_FIELDS)), f"{place}.merge_fields")):
+    if "merge_fields" not in given:
+        add_standard_fields(audience)
+    for count, item in enumerate(rows(given.get("merge_fields", []), f"{place}.merge_fields")):
         add_merge_field(audience, item, f"{place}.merge_fields[{count}]")
     for item in rows(given.get("forgotten", []), f"{place}.forgotten"):
         audience.forgotten.add(hashing.subscriber_hash(text(item, f"{place}.forgotten")))
@@ -213,6 +214,20 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
     for item in _generated(given.get("generate"), f"{place}.generate"):
         _add_member(state, audience, item, f"{place}.generate")
     account.audiences[list_id] = audience
+
+
+def new_audience(state: State, account: Account, list_id: str, name: str) -> Audience:
+    """An audience without merge fields that is in no account yet."""
+    number = next(state.audience_numbers)
+    return Audience(
+        list_id, name or f"Audience {number}", account, web_id=382_000 + number, created_at=state.clock.now()
+    )
+
+
+def add_standard_fields(audience: Audience) -> None:
+    """The five merge fields of a new audience."""
+    for item in _STANDARD_FIELDS:
+        add_merge_field(audience, item, "merge_fields")
 
 
 def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:

@@ -87,6 +87,7 @@ class Audience:
         self.web_id = web_id
         self.created_at = created_at
         self.double_optin = False
+        self.settings: dict[str, Any] = {}  # what its maker said of it, in place of what is usual here
         self.permissions: dict[str, str] = {}  # marketing permissions: id -> text
         self.interests: tuple[str, ...] = ()
         self.merge_fields: dict[str, MergeField] = {}  # by tag, the oldest first
