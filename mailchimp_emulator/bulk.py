@@ -86,7 +86,9 @@ def _without_duplicates(call: Call, items: list[dict[str, Any]]) -> list[dict[st
 
 def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[str, Any]) -> tuple[bool, Member]:
     """One member: whether it counts as created, and the member."""
-    item = {name: value for name, value in item.items() if value is not None}
+    item = _without_nulls(item)
+    if isinstance(item.get("interests"), dict):
+        item["interests"] = _without_nulls(item["interests"])
     if set(item) - _KNOWN or not (item.get("status") or item.get("status_if_new")):
         raise problems.not_validated()
     problem = schema.member_problem(item, needs=("email_address",))
@@ -103,6 +105,10 @@ def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[s
     rules.update(audience, member, item, call.writer, check_required=check_required)
     _write_tags(call, audience, member, body, item)
     return returns, member
+
+
+def _without_nulls(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _write_tags(

@@ -74,6 +74,8 @@ def test_status_overwrites_and_status_if_new_does_not(emulator, status, by, sent
         ({**NEW, "email_address": "busy@inbox.example"}, "busy@inbox.example has signed up to a lot of lists"),
         ({**NEW, "merge_fields": []}, "The resource submitted could not be validated"),
         ({"status": "subscribed"}, "The resource submitted could not be validated"),
+        ({**NEW, "interests": {"abc": True}}, "Invalid interest ID: 'abc'."),
+        ({**NEW, "marketing_permissions": []}, "The resource submitted could not be validated"),
     ],
 )
 def test_one_bad_member_is_an_error_of_its_own(shop, member, says):
@@ -132,3 +134,13 @@ def test_members_of_the_wrong_shape_refuse_the_call(shop, members):
     heard = shop.ask("POST", f"/lists/{LIST}", {"members": members})
 
     assert (heard.status, heard.title) == (400, "Invalid Resource")
+
+
+def test_what_is_null_counts_as_not_sent(emulator):
+    shop = world(emulator, {"email_address": ANN, "interests": ["aa11bb22cd"]}, interests=["aa11bb22cd"])
+    sent = {"email_address": ANN, "status": None, "status_if_new": "subscribed", "tags": None, "vip": None}
+
+    body = shop.bulk({**sent, "interests": {"aa11bb22cd": None}}, update_existing=True).body
+
+    assert body["updated_members"][0]["interests"] == {"aa11bb22cd": True}
+    assert emulator.log()[-1]["writes"] == 0

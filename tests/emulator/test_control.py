@@ -38,13 +38,14 @@ def test_members_are_seeded_as_written(emulator):
         "status": "unsubscribed",
         "merge_fields": {"FNAME": "Ann"},
         "tags": ["vip"],
+        "interests": ["aa11bb22cd"],
         "unsubscribed_by": "admin",
         "compliance": False,
         "last_changed": "2020-01-02T03:04:05+00:00",
         "timestamp_opt": "2019-01-02T03:04:05+00:00",
         "ip_opt": "203.0.113.1",
     }
-    shop = world(emulator, person, forgotten=["gone@inbox.example"])
+    shop = world(emulator, person, forgotten=["gone@inbox.example"], interests=["aa11bb22cd", "bb22cc33de"])
 
     [row] = emulator.members(LIST)
 
@@ -71,6 +72,13 @@ def test_a_large_audience_is_generated(emulator):
         ("reset", {"accounts": [{"lists": [{"colour": 1}]}]}, "accounts[0].lists[0]: unknown key 'colour'"),
         ("reset", {"accounts": [{"lists": [{"members": [{"status": "gone"}]}]}]}, "email_address"),
         ("reset", {"accounts": [{"users": [{"keys": ["abc-us1"]}]}]}, "ends in -us14"),
+        ("reset", {"accounts": [{"users": [{"role": "god"}]}]}, "accounts[0].users[0].role: 'god' is none of"),
+        ("reset", {"accounts": [{"lists": [{"merge_fields": [{"tag": "A"}, {"tag": "A"}]}]}]}, "'A' is there already"),
+        (
+            "reset",
+            {"accounts": [{"lists": [{"interests": ["a"], "members": [{"email_address": ANN, "interests": ["b"]}]}]}]},
+            "'b' is none of a",
+        ),
         ("reset", {"accounts": []}, "at least one"),
         ("reset", {"now": "soon"}, "now: 'soon' is no moment"),
         ("faults", [{"kind": "418"}], "faults[0].kind"),

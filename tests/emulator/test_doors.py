@@ -24,6 +24,7 @@ def basic(text: str) -> dict[str, str]:
     [
         (basic(f"anybody:{KEY}"), "", 200),
         ({"Authorization": f"Bearer {KEY}"}, "", 200),
+        ({"Authorization": f"apikey {KEY}"}, "", 200),  # as taped in 2016
         ({"X-Nothing": "1"}, f"?apikey={KEY}", 200),  # the old way
         (basic(f"anybody:{KEY}"), "?apikey=another-us14", "API Key Invalid"),
         ({"X-Nothing": "1"}, "", "API Key Missing"),
@@ -139,6 +140,8 @@ def test_a_request_counts_until_it_is_done_even_if_the_caller_hung_up(emulator, 
         ("GET", f"/lists/{LIST}/nothing", None, 404, "Resource Not Found"),
         ("GET", "/lists/0000000000", None, 404, "Resource Not Found"),
         ("GET", f"/lists/{LIST}/members/%00%ff", None, 404, "Resource Not Found"),
+        ("GET", "/a/b/c/d/e/f/g/h", None, 414, "Resource Nesting Too Deep"),
+        ("GET", "/a/b/c/d/e/f/g", None, 404, "Resource Not Found"),
         ("PUT", f"/lists/{LIST}/members", b"{}", 405, "Method Not Allowed"),
         ("DELETE", f"/lists/{LIST}", None, 405, "Method Not Allowed"),
         ("BREW", "/lists", None, 405, "Method Not Allowed"),
@@ -179,6 +182,43 @@ def test_the_override_header_works_on_post_only(shop):
 
     assert changed.body["status"] == "unsubscribed"
     assert (refused.status, refused.title) == (422, "InvalidMethodOverride")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "title"),
+    [
+        ("BadRequest", 400, "Bad Request"),
+        ("InvalidAction", 400, "Invalid Action"),
+        ("InvalidResource", 400, "Invalid Resource"),
+        ("JSONParseError", 400, "JSON Parse Exception"),
+        ("APIKeyMissing", 401, "API Key Missing"),
+        ("APIKeyInvalid", 401, "API Key Invalid"),
+        ("Forbidden", 403, "Forbidden"),
+        ("UserDisabled", 403, "User Disabled"),
+        ("WrongDatacenter", 403, "WrongDatacenter"),
+        ("ResourceNotFound", 404, "Resource Not Found"),
+        ("MethodNotAllowed", 405, "Method Not Allowed"),
+        ("ResourceNestingTooDeep", 414, "Resource Nesting Too Deep"),
+        ("InvalidMethodOverride", 422, "InvalidMethodOverride"),
+        ("RequestedFieldsInvalid", 422, "RequestedFieldsInvalid"),
+        ("TooManyRequests", 429, "Too Many Requests"),
+        ("InternalServerError", 500, "InternalServerError"),
+        ("ComplianceRelated", 503, "ComplianceRelated"),
+        ("NoSuchError", 400, "Bad Request"),
+        ("", 400, "Bad Request"),
+    ],
+)
+def test_a_caller_may_ask_for_an_error_and_then_nothing_else_is_done(emulator, shop, name, status, title):
+    headers = {**basic(f"x:{KEY}"), "X-Trigger-Error": name}
+
+    heard = shop.ask("POST", shop.members, {"email_address": "a@b.example", "status": "subscribed"}, headers=headers)
+
+    assert (heard.status, heard.title) == (status, title)
+    assert emulator.members(LIST) == []
+
+
+def test_an_error_asked_for_without_a_key_is_not_given(shop):
+    assert shop.ask("GET", "/ping", headers={"X-Trigger-Error": "BadRequest"}).title == "API Key Missing"
 
 
 def test_many_writers_at_once_never_make_an_address_a_member_twice(emulator):

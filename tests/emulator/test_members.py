@@ -236,3 +236,125 @@ def test_marketing_permissions_show_only_where_the_audience_asks_for_them(emulat
         {"marketing_permission_id": "86c096bc01", "text": "Email", "enabled": True}
     ]
     assert shop.ask("GET", f"/lists/{LIST}").body["marketing_permissions"] is True
+
+
+@pytest.mark.parametrize(
+    ("verb", "sent"), [("POST", []), ("PATCH", []), ("PUT", {"86c096bc01": True}), ("POST", {"enabled": True})]
+)
+def test_marketing_permissions_are_a_list_of_known_ids(emulator, verb, sent):
+    shop = world(emulator, {"email_address": ANN}, marketing_permissions=[{"id": "86c096bc01", "text": "Email"}])
+    unknown = [{"marketing_permission_id": "0000000000", "enabled": True}]
+    path = shop.members if verb == "POST" else f"{shop.members}/{ANN}"
+    body = {"email_address": BOB if verb == "POST" else ANN, "status": "subscribed"}
+
+    refused = shop.ask(verb, path, {**body, "marketing_permissions": unknown})
+    shaped = shop.ask(verb, path, {**body, "marketing_permissions": sent})
+
+    assert refused.body["detail"] == "Invalid marketing permission ID: '0000000000'."
+    if sent == []:
+        assert shaped.status == 200
+    else:
+        assert shaped.body["errors"] == [
+            {"field": "marketing_permissions", "message": "Schema describes array, object found instead"}  # as taped
+        ]
+
+
+def test_a_permission_once_given_stays_until_it_is_taken_back(emulator):
+    permissions = [{"id": "86c096bc01", "text": "Email"}, {"id": "97d1a7cd12", "text": "Post"}]
+    shop = world(emulator, {"email_address": ANN}, marketing_permissions=permissions)
+
+    def write(key, enabled):
+        sent = [{"marketing_permission_id": key, "enabled": enabled}]
+        body = shop.put(ANN, marketing_permissions=sent).body
+        return [item["enabled"] for item in body["marketing_permissions"]]
+
+    assert write("97d1a7cd12", True) == [False, True]
+    assert write("86c096bc01", True) == [True, True]
+    assert write("97d1a7cd12", False) == [True, False]
+
+
+def test_interests_are_told_between_merge_fields_and_stats_where_the_audience_has_any(emulator):
+    shop = world(emulator, interests=["aa11bb22cd", "bb22cc33de"])
+
+    added = shop.add(ANN, interests={"bb22cc33de": True}).body
+    changed = shop.patch(ANN, interests={"aa11bb22cd": True}).body
+    taken_back = shop.put(ANN, interests={"bb22cc33de": False}).body
+
+    place = KEYS.index("stats")
+    assert list(added) == [*KEYS[:place], "interests", *KEYS[place:]]
+    assert added["interests"] == {"aa11bb22cd": False, "bb22cc33de": True}
+    assert changed["interests"] == {"aa11bb22cd": True, "bb22cc33de": True}
+    assert taken_back["interests"] == {"aa11bb22cd": True, "bb22cc33de": False}
+
+
+@pytest.mark.parametrize("verb", ["POST", "PUT", "PATCH"])
+def test_an_unknown_interest_refuses_the_whole_write(emulator, shop, verb):
+    shop.add(ANN)
+    path = shop.members if verb == "POST" else f"{shop.members}/{ANN}"
+    body = {"email_address": BOB if verb == "POST" else ANN, "status": "subscribed", "merge_fields": {"FNAME": "A"}}
+
+    heard = shop.ask(verb, path, {**body, "interests": {"abc": True}})
+    empty = shop.ask(verb, path, {**body, "interests": {}})
+
+    assert (heard.status, heard.body["detail"]) == (400, "Invalid interest ID: 'abc'.")
+    assert [row["writes"] for row in emulator.log()] == [1, 0, 1]
+    assert empty.status == 200
+
+
+def test_the_place_of_a_member_is_kept(shop):
+    added = shop.add(ANN, location={"latitude": 52.5, "longitude": "13.25"}).body
+    changed = shop.patch(ANN, location={"latitude": -1}).body
+
+    assert [added["location"][name] for name in ("latitude", "longitude", "timezone")] == [52.5, 13.25, ""]
+    assert [changed["location"][name] for name in ("latitude", "longitude")] == [-1, 13.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "taken"),
+    [
+        ("timestamp_opt", "2020-01-02 03:04:05", True),
+        ("timestamp_opt", "2020-01-02T03:04:05Z", True),
+        ("timestamp_signup", "2020-01-02T05:04:05+02:00", True),
+        ("timestamp_signup", "", True),
+        ("timestamp_opt", "2020-01-02", False),
+        ("timestamp_opt", "2020-01-02T03:04:05", False),  # neither of the two documented forms
+        ("timestamp_opt", "2020-01-02T03:04:05.000Z", False),
+        ("timestamp_opt", "2020-02-30 03:04:05", False),
+        ("ip_opt", "2001:db8::1", True),
+        ("ip_signup", "300.1.2.3", False),
+        ("location", {"latitude": "north"}, False),
+        ("location", [1, 2], False),
+        ("interests", {"abc": "yes"}, False),
+        ("tags", [""], False),
+        ("vip", "true", False),
+    ],
+)
+def test_a_field_of_a_member_has_its_own_form(shop, name, sent, taken):
+    heard = shop.add(ANN, **{name: sent})
+
+    assert heard.status == (200 if taken else 400)
+    if name.startswith("timestamp") and sent and taken:
+        assert heard.body[name] == "2020-01-02T03:04:05+00:00"
+    if not taken:
+        assert heard.body["errors"][0]["field"].startswith(name)
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({}, ""),
+        ({"tags": {}}, "tags"),
+        ({"tags": ["vip"]}, "tags.item:0"),
+        ({"tags": [{"name": "vip"}]}, "tags.item:0.status"),
+        ({"tags": [{"name": " ", "status": "active"}]}, "tags.item:0.name"),
+        ({"tags": [{"name": "vip", "status": "on"}]}, "tags.item:0.status"),
+        ({"tags": [], "is_syncing": "yes"}, "is_syncing"),
+    ],
+)
+def test_a_tag_call_of_the_wrong_shape_is_refused(shop, sent, field):
+    shop.add(ANN)
+
+    heard = shop.ask("POST", f"{shop.members}/{ANN}/tags", sent)
+
+    assert (heard.status, heard.body["errors"][0]["field"]) == (400, field)
+    assert shop.member(ANN).body["tags_count"] == 0

@@ -40,6 +40,12 @@ def names(heard):
         ("since_last_changed=2026-02-02 00:00:00", "ann cid"),
         ("before_last_changed=2026-02-02T00:00:00Z", "eve"),
         ("since_last_changed=2026-02-01T00:00:00Z&before_last_changed=2026-02-04T00:00:00Z", "bob cid"),
+        ("unsubscribed_since=2026-02-01T00:00:00Z&status=unsubscribed", "bob"),
+        ("unsubscribed_since=2026-02-02T00:00:00Z&status=unsubscribed", ""),
+        ("since_last_campaign=true&status=subscribed", "ann cid"),  # there are no campaigns: since ever
+        ("since_last_campaign=maybe", "ann bob cid eve"),  # any other word is false
+        ("vip_only=false", "ann bob cid eve"),
+        ("vip_only=1", ""),
         ("count=2", "ann bob"),
         ("count=2&offset=2", "cid eve"),
         ("count=0", ""),
@@ -93,12 +99,23 @@ def test_fields_and_exclude_fields_cut_the_reply(audience):
     ("query", "status"),
     [
         ("fields=nope", 422),
+        ("fields=members.nope", 422),
+        ("fields=members.status.nope", 422),
+        ("fields=members.location.nope", 422),
+        ("fields=members.id,members.unsubscribe_reason", 200),  # only some members have it
+        ("fields=members.merge_fields.NOPE", 200),  # a tag is data
         ("fields=members&exclude_fields=_links", 422),
         ("status=nope", 400),
         ("count=-1", 400),
         ("count=ten", 400),
         ("since_last_changed=yesterday", 400),
         ("sort_dir=UP", 400),
+        ("unsubscribed_since=yesterday&status=unsubscribed", 400),
+        ("unsubscribed_since=2026-01-01T00:00:00Z&status=subscribed", 400),
+        ("unsubscribed_since=2026-01-01T00:00:00Z", 400),
+        ("since_last_campaign=true", 400),
+        ("interest_ids=abc", 400),
+        ("interest_category_id=c&interest_ids=abc&interest_match=any", 400),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused(audience, query, status):
@@ -122,3 +139,39 @@ def test_an_audience_tells_its_counts(audience):
     assert stats["merge_field_count"] == 5
     assert listed["lists"] == [body]
     assert list(listed) == ["lists", "total_items", "constraints", "_links"]
+
+
+@pytest.mark.parametrize(
+    ("field", "there"), [("unsubscribe_reason", False), ("marketing_permissions", False), ("id", True), ("nope", None)]
+)
+def test_a_field_that_only_some_members_have_may_be_asked_for(audience, field, there):
+    heard = audience.ask("GET", f"{audience.members}/ann@inbox.example?fields={field}")
+
+    assert heard.title == "RequestedFieldsInvalid" if there is None else list(heard.body) == [field] * there
+
+
+def test_a_later_change_does_not_move_the_moment_somebody_left(emulator, audience):
+    audience.patch("ann@inbox.example", status="unsubscribed")
+    emulator.control("clock", {"now": "2026-04-01T00:00:00Z"})
+    audience.patch("ann@inbox.example", merge_fields={"FNAME": "Ann"})
+
+    query = "status=unsubscribed&unsubscribed_since"
+
+    assert names(audience.ask("GET", f"{audience.members}?{query}=2026-02-28T00:00:00Z")) == "ann"
+    assert names(audience.ask("GET", f"{audience.members}?{query}=2026-03-31T00:00:00Z")) == ""
+
+
+@pytest.mark.parametrize(
+    ("match", "found"), [("any", "ann bob"), ("all", "ann"), ("none", "cid"), ("any&status=unsubscribed", "bob")]
+)
+def test_members_are_listed_by_their_interests(emulator, match, found):
+    members = [
+        {"email_address": "ann@inbox.example", "interests": ["aa11bb22cd", "bb22cc33de"]},
+        {"email_address": "bob@inbox.example", "interests": ["aa11bb22cd"], "status": "unsubscribed"},
+        {"email_address": "cid@inbox.example", "interests": ["cc33dd44ef"]},
+    ]
+    shop = world(emulator, *members, interests=["aa11bb22cd", "bb22cc33de", "cc33dd44ef"])
+
+    query = f"interest_category_id=x&interest_ids=aa11bb22cd,bb22cc33de&interest_match={match}"
+
+    assert names(shop.ask("GET", f"{shop.members}?{query}")) == found
