@@ -241,6 +241,7 @@ def member(audience: Audience, person: Member, *, with_links: bool = True) -> Js
             "dstoff": 0,
             "country_code": "",
             "timezone": "",
+            "region": "",
         },
     }
     if audience.permissions:

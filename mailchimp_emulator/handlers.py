@@ -82,7 +82,7 @@ def get_member(call: Call) -> Reply:
 
 
 def post_member(call: Call) -> Reply:
-    """Add a member. An archived one comes back with a new opt-in; any other that exists is refused."""
+    """Add a member. An archived one comes back, if subscribed with a new opt-in; any other that exists is refused."""
     audience = call.audience()
     body = schema.member(call.body, needs=("email_address", "status"))
     member = audience.find_address(body["email_address"])
@@ -93,7 +93,14 @@ def post_member(call: Call) -> Reply:
         raise problems.compliance_state(body["email_address"])
     if member.status != "archived":
         raise problems.member_exists(body["email_address"])
-    rules.update(audience, member, body, call.writer, check_required=call.check_required(), renew_opt_in=True)
+    rules.update(
+        audience,
+        member,
+        body,
+        call.writer,
+        check_required=call.check_required(),
+        renew_opt_in=body["status"] == "subscribed",
+    )
     return _member(call, audience, member)
 
 

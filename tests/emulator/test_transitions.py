@@ -203,3 +203,16 @@ def test_resubscribing_keeps_the_first_opt_in_but_adding_again_after_archiving_r
 
     assert added["timestamp_opt"] > early
     assert patched["timestamp_opt"] == early
+
+
+def test_an_archived_member_added_as_pending_has_no_new_opt_in_before_the_click(emulator):
+    early = "2020-01-01T00:00:00+00:00"
+    shop = world(
+        emulator, {"email_address": ANN, "status": "archived", "timestamp_opt": early, "ip_opt": "203.0.113.1"}
+    )
+
+    added = shop.add(ANN, "pending").body
+    shop.happens(ANN, "confirm")
+
+    assert (added["status"], added["timestamp_opt"], added["ip_opt"]) == ("pending", early, "203.0.113.1")
+    assert shop.member(ANN).body["timestamp_opt"] > early
