@@ -13,7 +13,7 @@ T = TypeVar("T")
 # Fields that Mailchimp has only where they apply, and those whose keys are tags or ids.
 _SOMETIMES_THERE = {
     *("unsubscribe_reason", "interests", "marketing_permissions", "last_note", "total_contacts", "ecommerce_data"),
-    *("sms_phone_number", "sms_subscription_status", "sms_subscription_last_updated", "region"),
+    *("sms_phone_number", "sms_subscription_status", "sms_subscription_last_updated"),
 }
 _KEYS_ARE_DATA = {"merge_fields", "interests", "options"}
 _SORT_FIELDS = ("timestamp_opt", "timestamp_signup", "last_changed")

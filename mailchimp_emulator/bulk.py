@@ -87,8 +87,9 @@ def _without_duplicates(call: Call, items: list[dict[str, Any]]) -> list[dict[st
 def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[str, Any]) -> tuple[bool, Member]:
     """One member: whether it counts as created, and the member."""
     item = _without_nulls(item)
-    if isinstance(item.get("interests"), dict):
-        item["interests"] = _without_nulls(item["interests"])
+    for name in ("interests", "location"):
+        if isinstance(item.get(name), dict):
+            item[name] = _without_nulls(item[name])
     if set(item) - _KNOWN or not (item.get("status") or item.get("status_if_new")):
         raise problems.not_validated()
     problem = schema.member_problem(item, needs=("email_address",))

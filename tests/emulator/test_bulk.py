@@ -139,6 +139,7 @@ def test_members_of_the_wrong_shape_refuse_the_call(shop, members):
 def test_what_is_null_counts_as_not_sent(emulator):
     shop = world(emulator, {"email_address": ANN, "interests": ["aa11bb22cd"]}, interests=["aa11bb22cd"])
     sent = {"email_address": ANN, "status": None, "status_if_new": "subscribed", "tags": None, "vip": None}
+    sent |= {"location": {"latitude": None}}
 
     body = shop.bulk({**sent, "interests": {"aa11bb22cd": None}}, update_existing=True).body
 
