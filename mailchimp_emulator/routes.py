@@ -1,22 +1,14 @@
-"""From a request to a handler and back: key, place among the ten, fault, latency, log, headers."""
+"""Which calls there are, and how one is carried out."""
 
 import asyncio
-import base64
-import binascii
 import logging
 import re
-import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
-import orjson
-from starlette.types import Receive, Scope, Send
-
-from mailchimp_emulator import bulk, clock, fields, handlers, lists, problems, schema, search
-from mailchimp_emulator.faults import STATUS_KINDS, Fault, Weather
+from mailchimp_emulator import bulk, fields, handlers, lists, problems, search
+from mailchimp_emulator.faults import Weather
 from mailchimp_emulator.handlers import Call, Handler, Reply
 from mailchimp_emulator.problems import Problem
 from mailchimp_emulator.rules import Writer
@@ -24,8 +16,6 @@ from mailchimp_emulator.state import LogRow, State, User
 
 _LOGGER = logging.getLogger(__name__)
 
-SIMULTANEOUS = 10
-MAX_BODY = 10_000_000
 DEEPEST = 7  # parts of the longest documented path, /ecommerce/stores/{id}/products/{id}/variants/{id}
 READING_ROLES = ("viewer", "author")  # may look but not write
 
@@ -58,15 +48,13 @@ _PATTERNS = [
     (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)), template, methods)
     for template, methods in ROUTES.items()
 ]
-_API_PATH = re.compile(r"(?:/(?P<dc>[a-z]{2,4}[0-9]{1,3}))?/3\.0(?P<path>/.*)?", re.DOTALL)
-_STATUS_FAULTS: dict[str, Callable[[], Problem]] = {
+STATUS_FAULTS: dict[str, Callable[[], Problem]] = {
     "429": problems.too_many_requests,
     "403": problems.forbidden,
     "500": problems.internal_error,
     "503": problems.compliance_related,
 }
-_NOTICED_AFTER = 0.05
-_BAD_GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
+BAD_GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>502 Bad Gateway</body>\r\n</html>\r\n"
 
 
 @dataclass(slots=True)
@@ -87,252 +75,53 @@ class Emulator:
 
 
 @dataclass(slots=True)
-class Answer:
-    """The bytes of a reply with its headers."""
+class Task:
+    """A call to carry out for a user who has been let in."""
 
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-
-class HungUpError(Exception):
-    """The caller hung up before the request was whole."""
-
-
-def api_path(path: str) -> tuple[str | None, str] | None:
-    """The data centre in the path, if any, and the path below /3.0; None if this is not the API."""
-    match = _API_PATH.fullmatch(path)
-    return (match["dc"], (match["path"] or "/").rstrip("/") or "/") if match else None
+    state: State
+    user: User
+    row: LogRow
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    ip: str
 
 
-@dataclass(slots=True)
-class Api:
-    """The API as an ASGI application. Nothing here is cancelled when the caller hangs up, as at Mailchimp."""
+async def carry_out(emulator: Emulator, task: Task) -> Reply:
+    """Half of its latency passes before the write and half after; every refusal is a Problem."""
+    before = emulator.weather.seconds_for(task.method, task.path, _members_in(task.body)) / 2
+    await emulator.wait(before)
+    try:
+        reply = await _handle(task)
+    except Problem:
+        raise
+    except Exception:
+        _LOGGER.exception("request %s could not be handled", task.row.number)
+        raise problems.internal_error() from None
+    await emulator.wait(emulator.weather.seconds_for(task.method, task.path, reply.members) - before)
+    return reply
 
-    emulator: Emulator
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = api_path(scope["path"])
-        if found is None:
-            raise ValueError("not a path of the API")
-        await _Exchange(self.emulator, scope, receive, send, *found).run()
+def count(state: State, row: LogRow) -> None:
+    """Add the answered request to the counts per call."""
+    statuses = state.calls.setdefault(row.call or f"{row.method} (not handled)", {})
+    status = str(row.status or "cut off")
+    statuses[status] = statuses.get(status, 0) + 1
 
 
-class _Exchange:
-    """One request from arrival to reply, in the state it arrived at, even if a reset comes meanwhile."""
-
-    def __init__(
-        self, emulator: Emulator, scope: Scope, receive: Receive, send: Send, dc: str | None, path: str
-    ) -> None:
-        self.emulator = emulator
-        self.state = emulator.state
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.dc = dc
-        self.path = path
-        self.method: str = scope["method"]
-        self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        query = scope["query_string"].decode("latin-1")
-        self.query = dict(parse_qsl(query, keep_blank_values=True, errors="replace"))
-        self.request_id = str(uuid.uuid4())
-        self.leave: Callable[[], None] = _nothing
-        self.state.requests += 1
-        self.row = LogRow(self.state.requests, time.time(), "", 0, self.method, path, query)
-
-    async def run(self) -> None:
-        """Count the request as the user's until its handler has ended, though nobody may listen any more."""
-        who = self._user()
-        login_id = who.login_id if isinstance(who, User) else ""
-        self.row.user = who.name if isinstance(who, User) else ""
-        self.row.concurrency = self.state.arrive(login_id)
-        self.state.log.append(self.row)
-        self.leave = lambda: self.state.leave(login_id)
-        try:
-            await self._serve(who)
-        except HungUpError:
-            return
-        finally:
-            self.leave()
-            self._count()
-
-    async def _serve(self, who: User | Problem) -> None:
-        raw = await self._body()
-        body, bad = self._read(raw)
-        fault = self.emulator.weather.fault_for(self.method, self.path)
-        self.row.fault = fault.kind if fault else None
-        if isinstance(who, User) and self.row.concurrency > SIMULTANEOUS:
-            who = problems.too_many_requests()
-        allowed = self._forced() or bad or who if isinstance(who, User) else who
-        if fault and fault.when == "before":
-            await self._fail(fault, lambda: self._work(allowed, body))
-        else:
-            answer = await self._work(allowed, body)
-            if fault:
-                await self._fail(fault, lambda: _ready(answer))
-            else:
-                await self._answer(answer)
-
-    async def _work(self, who: User | Problem, body: Any) -> Answer:
-        """Carry the request out, half of its latency before and half after."""
-        if isinstance(who, Problem):
-            return self._refusal(who)
-        try:
-            before = self.emulator.weather.seconds_for(self.method, self.path, _members_in(body)) / 2
-            await self.emulator.wait(before)
-            reply = await self._handle(who, body)
-        except Problem as problem:
-            return self._refusal(problem)
-        except Exception:
-            _LOGGER.exception("request %s could not be handled", self.row.number)
-            return self._refusal(problems.internal_error())
-        total = self.emulator.weather.seconds_for(self.method, self.path, reply.members)
-        await self.emulator.wait(total - before)
-        return self._reply(reply)
-
-    async def _handle(self, user: User, body: Any) -> Reply:
-        handler, template, keys = _route(self.method, self.path)
-        self.row.call = f"{self.method} {template}"
-        if self.method != "GET" and user.role in READING_ROLES:
-            raise problems.forbidden()
-        client = self.scope.get("client")
-        writer = Writer(self.state, self.row.number, client[0] if client else "")
-        try:
-            reply = handler(Call(self.state, user, writer, self.query, body, keys))
-            return reply if isinstance(reply, Reply) else await reply
-        finally:
-            self.row.writes = writer.writes
-
-    def _user(self) -> User | Problem:
-        """Who asks, or why they are not let in. The key's data centre must be that of the path."""
-        try:
-            key = _key(self.method, self.headers, self.query)
-        except Problem as problem:
-            return problem
-        user = self.state.users_by_key.get(key)
-        if user is None or (self.dc is not None and self.dc != user.account.dc):
-            return problems.key_invalid()
-        return problems.user_disabled() if user.disabled else user
-
-    def _forced(self) -> Problem | None:
-        """The error the caller wishes to see; nothing else is done then."""
-        name = self.headers.get("x-trigger-error")
-        return None if name is None else problems.named(name)
-
-    def _read(self, raw: bytes) -> tuple[Any, Problem | None]:
-        """The body of a writing call, or why it is none; what comes with GET and DELETE is not looked at."""
-        override = self.headers.get("x-http-method-override")
-        if override and self.method != "POST":
-            return None, problems.override_needs_post()
-        self.method = (override or self.method).upper()
-        if self.method in ("GET", "DELETE"):
-            return None, None
-        if len(raw) > MAX_BODY:
-            return None, problems.bad_request()
-        try:
-            self.row.body = schema.read_json(raw)
-        except Problem as problem:
-            return None, problem
-        return self.row.body, None
-
-    async def _body(self) -> bytes:
-        """The whole body; of a larger one than is allowed just enough to know that."""
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise HungUpError
-            size += len(message.get("body", b""))
-            if size - len(message.get("body", b"")) <= MAX_BODY:
-                chunks.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-
-    async def _fail(self, fault: Fault, work: Callable[[], Awaitable[Answer]]) -> None:
-        """Carry out a fault; those that spoil the reply let the work be done first, whenever they strike."""
-        if fault.kind in STATUS_KINDS:
-            await self._answer(self._faulty(fault))
-        elif fault.kind == "reset":
-            await self._hang_up()
-        elif fault.kind == "hang":
-            await self.emulator.wait(fault.seconds)
-            await self._hang_up()
-        else:
-            answer = await work()
-            half = answer.body[: len(answer.body) // 2]
-            if fault.kind == "malformed":
-                await self._answer(Answer(answer.status, half or b"{", answer.headers))
-            else:
-                await self._start(answer)
-                await self.send({"type": "http.response.body", "body": half, "more_body": True})
-                await self._hang_up("close")
-
-    async def _answer(self, answer: Answer) -> None:
-        self.row.status = answer.status
-        await self._start(answer)
-        await self.send({"type": "http.response.body", "body": answer.body})
-
-    async def _start(self, answer: Answer) -> None:
-        headers = [
-            (name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers.items()
-        ]
-        if answer.status != 204:
-            headers.append((b"content-length", str(len(answer.body)).encode()))
-        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-
-    async def _hang_up(self, how: str = "abort") -> None:
-        """End the connection without another byte, and let the server notice it."""
-        cut: Callable[[], None] = self.scope["state"][how]
-        self.leave()
-        self.leave = _nothing
-        cut()
-        await asyncio.sleep(_NOTICED_AFTER)
-
-    def _reply(self, reply: Reply) -> Answer:
-        headers = self._headers("application/json; charset=utf-8")
-        if reply.body is None:
-            return Answer(204, b"", headers)
-        links = [f'<https://{self._dc()}.api.mailchimp.com/schema/3.0/{reply.schema}.json>; rel="describedBy"']
-        if reply.dashboard:
-            links.append(f'<{reply.dashboard}>; rel="dashboard"')
-        headers |= {"Vary": "Accept-Encoding", "Link": ", ".join(links)}
-        return Answer(200, orjson.dumps(reply.body), headers)
-
-    def _refusal(self, problem: Problem) -> Answer:
-        headers = self._headers("application/problem+json; charset=utf-8")
-        document = f"https://{self._dc()}.api.mailchimp.com/schema/3.0/Definitions/ProblemDetailDocument.json"
-        headers |= {"Link": f'<{document}>; rel="describedBy"', **problem.headers}
-        body = orjson.dumps(problem.document(self.request_id))
-        return Answer(problem.status, body, headers)
-
-    def _faulty(self, fault: Fault) -> Answer:
-        """The reply of a fault that is a status; without a body it is bare, as from the edge."""
-        if fault.kind == "502":
-            answer = Answer(502, _BAD_GATEWAY, self._headers("text/html"))
-        else:
-            answer = self._refusal(_STATUS_FAULTS[fault.kind]())
-        if not fault.body:
-            answer = Answer(answer.status, b"", self._headers("text/html"))
-        if fault.retry_after is not None:
-            answer.headers["Retry-After"] = str(fault.retry_after)
-        return answer
-
-    def _headers(self, content_type: str) -> dict[str, str]:
-        return {
-            "Server": "openresty",
-            "Content-Type": content_type,
-            "X-Request-Id": self.request_id,
-            "Date": clock.header(self.state.clock.now()),
-        }
-
-    def _dc(self) -> str:
-        return self.dc or self.state.accounts[0].dc
-
-    def _count(self) -> None:
-        statuses = self.state.calls.setdefault(self.row.call or f"{self.method} (not handled)", {})
-        status = str(self.row.status or "cut off")
-        statuses[status] = statuses.get(status, 0) + 1
+async def _handle(task: Task) -> Reply:
+    handler, template, keys = _route(task.method, task.path)
+    task.row.call = f"{task.method} {template}"
+    if task.method != "GET" and task.user.role in READING_ROLES:
+        raise problems.forbidden()
+    writer = Writer(task.state, task.row.number, task.ip)
+    call = Call(task.state, task.user, writer, task.query, task.body, keys)
+    try:
+        reply = handler(call)
+        return reply if isinstance(reply, Reply) else await reply
+    finally:
+        task.row.writes = writer.writes
 
 
 def _route(method: str, path: str) -> tuple[Handler, str, dict[str, str]]:
@@ -345,33 +134,6 @@ def _route(method: str, path: str) -> tuple[Handler, str, dict[str, str]]:
     raise problems.nested_too_deeply() if path.count("/") > DEEPEST else problems.invalid_path()
 
 
-def _key(method: str, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
-    """The key of the Authorization header, Basic with any user name, Bearer or apikey; or of `?apikey=` on GET."""
-    in_query = query.get("apikey", "") if method == "GET" else ""
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    in_header = ""
-    if scheme.lower() in ("bearer", "apikey"):
-        in_header = credentials.strip()
-    elif scheme.lower() == "basic":
-        try:
-            in_header = base64.b64decode(credentials, validate=True).decode().partition(":")[2].strip()
-        except (binascii.Error, UnicodeDecodeError):
-            raise problems.key_invalid() from None
-    if in_header and in_query and in_header != in_query:
-        raise problems.keys_disagree()
-    if not (in_header or in_query):
-        raise problems.key_missing()
-    return in_header or in_query
-
-
 def _members_in(body: Any) -> int:
     members = body.get("members") if isinstance(body, dict) else None
     return len(members) if isinstance(members, list) else 1
-
-
-def _nothing() -> None:
-    return
-
-
-async def _ready(answer: Answer) -> Answer:
-    return answer

@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mailchimp_emulator import control, page, routes, seeding
+from mailchimp_emulator import control, exchange, page, seeding
 from mailchimp_emulator.routes import Emulator
 
 _START_SECONDS = 20.0
@@ -123,13 +123,13 @@ class Running:
 
 def application(emulator: Emulator) -> ASGIApp:
     """The API under /3.0 and /{dc}/3.0, the control plane under /_emulator, the page at /."""
-    api = routes.Api(emulator)
+    api = exchange.Api(emulator)
     rest = Starlette(
         routes=[Mount("/_emulator", routes=control.routes(emulator)), *page.routes(emulator)],
     )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and routes.api_path(scope["path"]):
+        if scope["type"] == "http" and exchange.api_path(scope["path"]):
             await api(scope, receive, send)
         else:
             await rest(scope, receive, send)
