@@ -4,7 +4,7 @@ from typing import Any
 
 from mailchimp_emulator import hashing
 from mailchimp_emulator.clock import written
-from mailchimp_emulator.state import Account, Audience, Member, MergeField, User
+from mailchimp_emulator.state import Account, Audience, Batch, Member, MergeField, User
 
 SCHEMA = "https://{dc}.api.mailchimp.com/schema/3.0/"
 API = "https://{dc}.api.mailchimp.com/3.0"
@@ -343,6 +343,36 @@ def merge_field_collection_links(audience: Audience) -> list[Link]:
         link(account, "create", "POST", fields, f"{schema}/Response", f"Definitions/{schema}/POST"),
         link(account, "parent", "GET", path, "Lists/Response"),
     ]
+
+
+def batch(account: Account, item: Batch, response_body_url: str) -> Json:
+    """One batch; until it is finished the moment of completion and the address of the results are ""."""
+    return {
+        "id": item.id,
+        "status": item.status,
+        "total_operations": item.total_operations,
+        "finished_operations": item.finished_operations,
+        "errored_operations": item.errored_operations,
+        "submitted_at": written(item.submitted_at),
+        "completed_at": written(item.completed_at),
+        "response_body_url": response_body_url,
+        "_links": [
+            _batches_link(account, "parent"),
+            link(account, "self", "GET", f"/batches/{item.id}", "Batches/Response"),
+            link(account, "delete", "DELETE", f"/batches/{item.id}"),
+        ],
+    }
+
+
+def batch_collection_links(account: Account) -> list[Link]:
+    return [
+        _batches_link(account, "self"),
+        link(account, "create", "POST", "/batches", "Batches/Response", "Definitions/Batches/POST"),
+    ]
+
+
+def _batches_link(account: Account, rel: str) -> Link:
+    return link(account, rel, "GET", "/batches", "Batches/CollectionResponse", "CollectionLinks/Batches")
 
 
 def links(account: Account, path: str, rows: tuple[tuple[str, str, str, str, str], ...]) -> list[Link]:

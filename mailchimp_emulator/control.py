@@ -93,7 +93,8 @@ def get_members(emulator: Emulator, _body: Any, request: Request) -> Iterable[An
 def get_metrics(emulator: Emulator, _body: Any, _request: Request) -> Any:
     state = emulator.state
     return {
-        "requests": state.requests,
+        "requests": state.requests - state.operations,
+        "operations": state.operations,
         "writes": state.writes,
         "calls": {call: sum(statuses.values()) for call, statuses in state.calls.items()},
         "statuses": state.calls,

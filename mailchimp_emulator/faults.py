@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 KINDS = ("429", "403", "500", "502", "503", "reset", "hang", "truncate", "malformed")
@@ -62,9 +63,10 @@ class Weather:
     latencies: list[Latency] = field(default_factory=list)
     chance: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311
 
-    def fault_for(self, method: str, path: str) -> Fault | None:
-        """The first fault that strikes; every fault counts the request."""
-        struck = [fault for fault in self.faults if fault.strikes(method, path, self.chance)]
+    def fault_for(self, method: str, path: str, kinds: Collection[str] = KINDS) -> Fault | None:
+        """The first fault of these kinds that strikes; every one of them counts the request."""
+        asked = [fault for fault in self.faults if fault.kind in kinds]
+        struck = [fault for fault in asked if fault.strikes(method, path, self.chance)]
         return struck[0] if struck else None
 
     def seconds_for(self, method: str, path: str, members: int) -> float:

@@ -34,7 +34,7 @@ def get_merge_fields(call: Call) -> Reply:
         "total_items": len(items),
         "_links": bodies.merge_field_collection_links(audience),
     }
-    return Reply(asked.only_fields(body, call.query), "Lists/MergeFields/Collection")
+    return Reply(asked.only_fields(body, call.query), "Lists/MergeFields/Collection", total_items=len(items))
 
 
 def get_merge_field(call: Call) -> Reply:

@@ -11,6 +11,29 @@ from mailchimp_emulator.state import Audience, Member, State, User
 MEMBER_SCHEMA = "Lists/Members/Instance"
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A call that came in a batch; its body is as it was sent there, a string of JSON if all is well."""
+
+    batch: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an operation: the status and the text a direct call would have got."""
+
+    status: int
+    text: str
+    total_items: int | None = None
+
+
+Operate = Callable[[Operation], Awaitable[Outcome]]
+
+
 @dataclass(slots=True)
 class Call:
     """A request that has been let in."""
@@ -21,6 +44,8 @@ class Call:
     query: Mapping[str, str]
     body: Any
     keys: Mapping[str, str]  # the named parts of the path
+    server_url: str
+    operate: Operate  # carries out an operation as the same user
 
     def audience(self) -> Audience:
         """The audience in the path; that of another account is as unknown as one that was deleted."""
@@ -42,12 +67,17 @@ class Call:
 
 @dataclass(slots=True)
 class Reply:
-    """What goes out; `body` None is 204. `members` is how many members the call dealt with, for latency."""
+    """What goes out; `body` None is 204.
+
+    `members` is how many members the call dealt with, for latency; `total_items` the size of the collection
+    this is a page of.
+    """
 
     body: dict[str, Any] | None
     schema: str = ""
     dashboard: str = ""
     members: int = 1
+    total_items: int | None = None
 
 
 def get_root(call: Call) -> Reply:
@@ -254,7 +284,7 @@ def _member(call: Call, audience: Audience, member: Member) -> Reply:
 
 
 def _fields(call: Call, body: dict[str, Any], schema_name: str) -> Reply:
-    return Reply(asked.only_fields(body, call.query), schema_name)
+    return Reply(asked.only_fields(body, call.query), schema_name, total_items=body.get("total_items"))
 
 
 Handler = Callable[[Call], Reply | Awaitable[Reply]]

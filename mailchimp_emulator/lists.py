@@ -29,7 +29,7 @@ def get_lists(call: Call) -> Reply:
         "constraints": _constraints(account),
         "_links": bodies.list_collection_links(account),
     }
-    return Reply(asked.only_fields(body, call.query), "Lists/Collection")
+    return Reply(asked.only_fields(body, call.query), "Lists/Collection", total_items=len(audiences))
 
 
 def get_list(call: Call) -> Reply:

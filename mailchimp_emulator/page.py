@@ -129,11 +129,15 @@ def _request_row(row: LogRow) -> list[str]:
     return [
         time.strftime("%H:%M:%S", time.gmtime(row.time)),
         escape(row.user),
-        f"<code>{escape(row.method)} {escape(row.path)}</code>",
+        f"<code>{escape(row.method)} {escape(row.path)}</code>{_in_batch(row)}",
         f'<span class="{kind}">{status}</span>',
         str(row.writes or ""),
         escape(row.fault or ""),
     ]
+
+
+def _in_batch(row: LogRow) -> str:
+    return f' <span class="soft">in batch {escape(row.batch)}</span>' if row.batch else ""
 
 
 def _audience(state: State, audience: Audience, request: Request) -> str:

@@ -51,12 +51,12 @@ def bad_request() -> Problem:
     return Problem(400, "Bad Request", "Your request could not be processed.")
 
 
-def invalid_action() -> Problem:
-    return Problem(400, "Invalid Action", "The action requested was not valid for this resource.")
-
-
 def json_parse_exception() -> Problem:
     return Problem(400, "JSON Parse Exception", "We encountered an unspecified JSON parsing error.")
+
+
+def invalid_action() -> Problem:
+    return Problem(400, "Invalid Action", "The action requested was not valid for this resource.")
 
 
 def invalid_resource(detail: str, errors: FieldErrors = ()) -> Problem:
@@ -206,6 +206,11 @@ def fields_invalid() -> Problem:
 
 def too_many_requests() -> Problem:
     detail = "You have exceeded the limit of 10 simultaneous connections."
+    return Problem(429, "Too Many Requests", detail)
+
+
+def too_many_batches() -> Problem:
+    detail = "You have more than 500 pending webhooks. Please wait for some to complete before adding any more batches."
     return Problem(429, "Too Many Requests", detail)
 
 

@@ -4,7 +4,9 @@ Made for a million members: they have slots, ids are computed, and the order by 
 writes come in, so a question about recent changes looks only at recent changes.
 """
 
+import asyncio
 import itertools
+import secrets
 from array import array
 from bisect import bisect_right
 from collections import deque
@@ -254,6 +256,22 @@ class User:
 
 
 @dataclass(slots=True, eq=False)
+class Batch:
+    """Many calls handed in at once, and what has become of them so far."""
+
+    id: str
+    operations: list[dict[str, Any]]  # until they have been carried out
+    submitted_at: int
+    status: str = "pending"
+    total_operations: int = 0
+    finished_operations: int = 0
+    errored_operations: int = 0
+    completed_at: int | None = None
+    archive: bytes = b""  # the results, once it is finished
+    deleted: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Account:
     name: str
     account_id: str
@@ -263,6 +281,8 @@ class Account:
     audiences: dict[str, Audience] = field(default_factory=dict)
     throttled: set[str] = field(default_factory=set)
     may_create: bool = False
+    batches: dict[str, Batch] = field(default_factory=dict)
+    batch_turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by the one batch that runs
 
 
 @dataclass(slots=True)
@@ -281,6 +301,7 @@ class LogRow:
     status: int | None = None  # None until answered, and if the caller hung up or was cut off before that
     writes: int = 0
     fault: str | None = None
+    batch: str = ""  # the id of the batch it came in; "" for a request of its own
 
 
 @dataclass(slots=True)
@@ -308,11 +329,13 @@ class State:
         self.highest_concurrency: dict[str, int] = {}
         self.calls: dict[str, dict[str, int]] = {}
         self.requests = 0
+        self.operations = 0  # of the requests those that came in batches
         self.writes = 0
         self.log: deque[LogRow] = deque(maxlen=LOG_LENGTH)
         self.audit: list[AuditRow] = []
         self.audience_numbers = itertools.count(1)
         self.background = Background()
+        self.archive_key = secrets.token_bytes(32)
 
     def audiences(self) -> Iterator[Audience]:
         for account in self.accounts:
