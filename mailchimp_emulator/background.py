@@ -13,15 +13,20 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this beside everything else, in the loop of the server."""
+        """Run this beside everything else, in the loop of the server; not any more once stopped."""
+        if self._stopped:
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def stop(self) -> None:
         """Cancel what still runs; called in the loop of the server."""
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
 
