@@ -121,7 +121,7 @@ def _write_tags(
     off = {tag.name for tag, _ in member.tags}.difference(item["tags"]) if body.get("sync_tags") else set()
     if rules.set_tags(audience, member, item["tags"], off, call.writer):
         audience.touch(member, call.writer.now())
-        call.writer.wrote()
+        call.writer.wrote(audience, member)
 
 
 class AlreadyMember(Problem):

@@ -208,7 +208,7 @@ def post_member_tags(call: Call) -> Reply:
     off = [name for name, status in tags if status == "inactive"]
     if rules.set_tags(audience, member, on, off, call.writer):
         audience.touch(member, call.writer.now())
-        call.writer.wrote()
+        call.writer.wrote(audience, member)
     return Reply(None)
 
 

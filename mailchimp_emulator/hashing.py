@@ -16,6 +16,11 @@ def unique_email_id(account_id: str, address: str) -> str:
     return _digits(f"{account_id}:{address.lower()}", 10)
 
 
+def campaign_id(list_id: str, moment: int) -> str:
+    """Ten hex digits for the campaign that went out to this audience just then; there are no campaigns here."""
+    return _digits(f"campaign:{list_id}:{moment}", 10)
+
+
 def contact_id(list_id: str, web_id: int) -> str:
     """32 hex digits that outlive a change of address; the first eight carry the web id and save an index."""
     return f"{web_id * _SCRAMBLE % 2**32:08x}{_digits(f'{list_id}:{web_id}', 24)}"

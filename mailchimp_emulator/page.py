@@ -76,7 +76,7 @@ def routes(emulator: Emulator) -> list[Route]:
         found = emulator.state.audience(request.path_params["list_id"])
         if found is None:
             return _back("/", "That audience is not there any more.")
-        del found.account.audiences[found.id]
+        emulator.state.delete_audience(found)
         return _back("/", f"The audience {found.name} was deleted.")
 
     return [

@@ -4,23 +4,25 @@ from collections.abc import Callable
 from typing import Any
 
 from mailchimp_emulator import rules
+from mailchimp_emulator.events import Cause
 from mailchimp_emulator.problems import Problem
 from mailchimp_emulator.rules import Writer
 from mailchimp_emulator.seeding import UnclearError, choice, known, text
 from mailchimp_emulator.state import Audience, Member, State
 
+_BY_MERCHANT = ("unsubscribe_admin", "merge", "archive", "delete_permanent")
 Event = Callable[[Audience, Member, dict[str, Any], Writer], None]
 
 
 def happen(state: State, body: Any, place: str = "member_event") -> None:
     """Carry out one event. An event that cannot befall this member is refused and changes nothing."""
-    given = known(body, place, "list_id", "email", "event", "merge_fields", "new_email")
+    given = known(body, place, "list_id", "email", "event", "merge_fields", "new_email", "campaign_id")
     audience = state.audience(text(given.get("list_id"), f"{place}.list_id"))
     if audience is None:
         raise UnclearError(f"{place}.list_id: there is no audience {given['list_id']!r}")
     email = text(given.get("email"), f"{place}.email")
     event = choice(given.get("event"), f"{place}.event", ("signup", *EVENTS))
-    writer = Writer(state, f"member_event {event}", "")
+    writer = Writer(state, f"member_event {event}", "", _cause(event, given, place))
     try:
         if event == "signup":
             _sign_up(audience, email, given, writer)
@@ -31,6 +33,15 @@ def happen(state: State, body: Any, place: str = "member_event") -> None:
         EVENTS[event](audience, member, given, writer)
     except Problem as problem:
         raise UnclearError(f"{place}: {event}: {problem.detail}") from None
+
+
+def _cause(event: str, given: dict[str, Any], place: str) -> Cause:
+    """What webhooks hear of who did it. A bounce counts as the person's doing."""
+    return Cause(
+        source="admin" if event in _BY_MERCHANT else "user",
+        reason="abuse" if event == "complaint" else "manual",
+        campaign_id=text(given.get("campaign_id", ""), f"{place}.campaign_id"),
+    )
 
 
 def _unsubscribe(audience: Audience, member: Member, _given: dict[str, Any], writer: Writer) -> None:
@@ -105,7 +116,7 @@ def _sign_up(audience: Audience, email: str, given: dict[str, Any], writer: Writ
         member.source = "Hosted Signup Form"
         member.timestamp_signup = writer.now()
     elif member.status != "subscribed":
-        rules.update(audience, member, {"merge_fields": body["merge_fields"]}, writer, check_required=False)
+        rules.set_fields(audience, member, body["merge_fields"], writer)
         member.timestamp_signup = writer.now()
         if status == "pending":
             rules.apply_status(audience, member, "pending", writer)
@@ -122,7 +133,7 @@ def _join(audience: Audience, member: Member, writer: Writer) -> None:
 
 def _changed(audience: Audience, member: Member, writer: Writer) -> None:
     audience.touch(member, writer.now())
-    writer.wrote()
+    writer.wrote(audience, member)
 
 
 EVENTS: dict[str, Event] = {

@@ -5,10 +5,11 @@ Every function decides first and changes last, so a refused write leaves nothing
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from mailchimp_emulator import clock, hashing, merge, problems
+from mailchimp_emulator import clock, events, hashing, merge, problems
+from mailchimp_emulator.events import BY_API, Cause
 from mailchimp_emulator.state import Audience, AuditRow, Member, State
 
 BY_ADMIN = "N/A (Unsubscribed by admin)"
@@ -26,24 +27,39 @@ _MOMENTS = ("timestamp_signup", "timestamp_opt")
 
 @dataclass(slots=True)
 class Writer:
-    """Who writes: the request or event named in the audit trail. Counts the members it changed."""
+    """Who writes: the request or event named in the audit trail. Counts the members it changed, and tells webhooks."""
 
     state: State
     request: int | str
     ip: str
+    cause: Cause = BY_API
     writes: int = 0
+    _untold: list[AuditRow] = field(default_factory=list)  # what was noted since the last `wrote`
 
     def now(self) -> int:
         return self.state.clock.now()
 
     def note(self, audience: Audience, member: Member, event: str, field: str, old: Any, new: Any) -> None:
-        self.state.audit.append(
-            AuditRow(self.now(), audience.id, member.email_address, event, field, old, new, self.request)
-        )
+        row = AuditRow(self.now(), audience.id, member.email_address, event, field, old, new, self.request)
+        self.state.audit.append(row)
+        if audience.webhooks:
+            self._untold.append(row)
 
-    def wrote(self) -> None:
+    def wrote(self, audience: Audience, member: Member) -> None:
+        """Call this once at the end of each member's write: what was noted before happened together."""
         self.writes += 1
         self.state.writes += 1
+        if self._untold:
+            rows, self._untold = self._untold, []
+            self._tell(audience, member, events.change(rows, member.status))
+
+    def _tell(self, audience: Audience, member: Member, change: events.Change) -> None:
+        for event in events.of(change):
+            hooks = [hook for hook in audience.webhooks.values() if hook.wants(event, self.cause.source)]
+            if hooks:
+                body = events.body(event, audience, member, change, self.cause, self.now())
+                for hook in hooks:
+                    self.state.outbox.send(hook, event, member.email_address, body)
 
 
 def check_address(address: str) -> None:
@@ -109,7 +125,7 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
         "tags": [tag.name for tag, _ in member.tags],
     }
     writer.note(audience, member, "created", "", None, new)
-    writer.wrote()
+    writer.wrote(audience, member)
     return member
 
 
@@ -149,7 +165,13 @@ def update(
         changed = True
     if changed:
         audience.touch(member, writer.now())
-        writer.wrote()
+        writer.wrote(audience, member)
+
+
+def set_fields(audience: Audience, member: Member, sent: Mapping[str, Any], writer: Writer) -> None:
+    """Change merge fields as part of something larger, which the caller ends with `wrote`."""
+    values = merge.checked(audience.merge_fields, sent, member.values, check_required=False)
+    _apply_values(audience, member, values, writer)
 
 
 def apply_status(
@@ -195,7 +217,7 @@ def archive(audience: Audience, member: Member, writer: Writer) -> None:
         raise problems.cannot_be_archived()
     apply_status(audience, member, "archived", writer)
     audience.touch(member, writer.now())
-    writer.wrote()
+    writer.wrote(audience, member)
 
 
 def forget(audience: Audience, member: Member, writer: Writer) -> None:
@@ -203,7 +225,7 @@ def forget(audience: Audience, member: Member, writer: Writer) -> None:
     writer.note(audience, member, "deleted", "status", member.status, None)
     audience.remove(member)
     audience.forgotten.add(member.id)
-    writer.wrote()
+    writer.wrote(audience, member)
 
 
 def _new_address(

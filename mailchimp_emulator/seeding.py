@@ -5,9 +5,11 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mailchimp_emulator import clock, hashing, merge
+from mailchimp_emulator import clock, hashing, hooks, merge
 from mailchimp_emulator.clock import Clock
+from mailchimp_emulator.deliveries import ANSWER_SECONDS
 from mailchimp_emulator.faults import KINDS, Fault, Latency, Weather
+from mailchimp_emulator.hooks import Webhook
 from mailchimp_emulator.rules import BY_ADMIN, BY_PERSON
 from mailchimp_emulator.state import (
     MERGE_FIELD_LIMIT,
@@ -50,9 +52,10 @@ class UnclearError(ValueError):
 
 def state_from(body: Any) -> tuple[State, Weather]:
     """A fresh world. `{}` has one account, one owner with one key, and one empty audience."""
-    given = known(body, "reset", "accounts", "latency", "faults", "now")
+    given = known(body, "reset", "accounts", "latency", "faults", "now", "webhook_seconds")
     now = given.get("now")
     state = State(Clock(None if now is None else moment(now, "now")))
+    state.outbox.answer_seconds = number_of(given.get("webhook_seconds", ANSWER_SECONDS), "webhook_seconds")
     accounts = rows(given.get("accounts", [{}]), "accounts")
     if not accounts:
         raise UnclearError("accounts: at least one is needed")
@@ -189,6 +192,7 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         "forgotten",
         "members",
         "generate",
+        "webhooks",
     )
     list_id = text(given.get("id", secrets.token_hex(5)), f"{place}.id")
     if state.audience(list_id):
@@ -213,6 +217,8 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         _add_member(state, audience, item, f"{place}.members[{count}]")
     for item in _generated(given.get("generate"), f"{place}.generate"):
         _add_member(state, audience, item, f"{place}.generate")
+    for count, item in enumerate(rows(given.get("webhooks", []), f"{place}.webhooks")):
+        _add_webhook(audience, item, f"{place}.webhooks[{count}]")
     account.audiences[list_id] = audience
 
 
@@ -250,6 +256,25 @@ def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
         raise UnclearError(f"{place}.tag: {tag!r} is there already")
     audience.add_field(field)
     return field
+
+
+def _add_webhook(audience: Audience, body: Any, place: str) -> None:
+    """A webhook as if it had been there long since: its URL is not asked, and without a secret nothing is signed."""
+    given = known(body, place, "id", "url", "events", "sources", "signing_secret")
+    secret = given.get("signing_secret")
+    hook = Webhook(
+        id=text(given.get("id", secrets.token_hex(5)), f"{place}.id"),
+        list_id=audience.id,
+        url=text(given.get("url"), f"{place}.url"),
+        events=_flags(hooks.EVENTS, given.get("events", {}), f"{place}.events"),
+        sources=_flags(hooks.SOURCES, given.get("sources", {}), f"{place}.sources"),
+        secret=None if secret is None else text(secret, f"{place}.signing_secret"),
+    )
+    audience.webhooks[hook.id] = hook
+
+
+def _flags(names: tuple[str, ...], body: Any, place: str) -> dict[str, bool]:
+    return hooks.flags(names, {name: bool(value) for name, value in known(body, place, *names).items()})
 
 
 def _add_member(state: State, audience: Audience, body: Any, place: str) -> None:

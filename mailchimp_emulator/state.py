@@ -17,6 +17,8 @@ from typing import Any
 from mailchimp_emulator import hashing
 from mailchimp_emulator.background import Background
 from mailchimp_emulator.clock import Clock
+from mailchimp_emulator.deliveries import Outbox
+from mailchimp_emulator.hooks import Webhook
 
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
 LOG_LENGTH = 100_000
@@ -96,6 +98,7 @@ class Audience:
         self.merge_field_limit = MERGE_FIELD_LIMIT
         self.next_merge_id = 1
         self.tags: dict[str, Tag] = {}
+        self.webhooks: dict[str, Webhook] = {}
         self.forgotten: set[str] = set()
         self.members: dict[str, Member] = {}
         self.counts = dict.fromkeys(STATUSES, 0)
@@ -336,6 +339,7 @@ class State:
         self.audience_numbers = itertools.count(1)
         self.background = Background()
         self.archive_key = secrets.token_bytes(32)
+        self.outbox = Outbox(clock, self.background)
 
     def audiences(self) -> Iterator[Audience]:
         for account in self.accounts:
@@ -344,6 +348,12 @@ class State:
     def audience(self, list_id: str) -> Audience | None:
         """The audience of this id, whichever account has it."""
         return next((audience for audience in self.audiences() if audience.id == list_id), None)
+
+    def delete_audience(self, audience: Audience) -> None:
+        """Forget it, and tell its webhooks nothing more."""
+        del audience.account.audiences[audience.id]
+        for hook in audience.webhooks.values():
+            self.outbox.drop(hook)
 
     def arrive(self, login_id: str) -> int:
         """Count a request that came in; the number of this user's open requests, itself included."""
