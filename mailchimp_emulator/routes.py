@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import orjson
 
-from mailchimp_emulator import batches, bulk, fields, handlers, lists, problems, schema, search
+from mailchimp_emulator import batches, bulk, fields, handlers, lists, problems, schema, search, webhooks
 from mailchimp_emulator.faults import STATUS_KINDS, Fault, Weather
 from mailchimp_emulator.handlers import Call, Handler, Operation, Outcome, Reply
 from mailchimp_emulator.problems import Problem
@@ -50,6 +50,12 @@ ROUTES: dict[str, dict[str, Handler]] = {
     },
     "/batches": {"GET": batches.get_batches, "POST": batches.post_batches},
     "/batches/{batch_id}": {"GET": batches.get_batch, "DELETE": batches.delete_batch},
+    "/lists/{list_id}/webhooks": {"GET": webhooks.get_webhooks, "POST": webhooks.post_webhook},
+    "/lists/{list_id}/webhooks/{webhook_id}": {
+        "GET": webhooks.get_webhook,
+        "PATCH": webhooks.patch_webhook,
+        "DELETE": webhooks.delete_webhook,
+    },
 }
 _PATTERNS = [
     (re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template)), template, methods)
