@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from mailchimp_emulator import clock, hashing, people, seeding
+from mailchimp_emulator.hooks import Attempt
 from mailchimp_emulator.routes import Emulator
 from mailchimp_emulator.seeding import UnclearError
 from mailchimp_emulator.state import Audience, Member
@@ -71,8 +72,20 @@ def list_event(emulator: Emulator, body: Any, _request: Request) -> Any:
     given = seeding.known(body, "list_event", "list_id", "event")
     seeding.choice(given.get("event"), "list_event.event", ("delete",))
     audience = _audience(emulator, given.get("list_id"), "list_event.list_id")
-    del audience.account.audiences[audience.id]
+    emulator.state.delete_audience(audience)
     return {"deleted": audience.id}
+
+
+def redeliver(emulator: Emulator, body: Any, _request: Request) -> Any:
+    """Send a past delivery again byte for byte, signed anew or with the `same` signature as before."""
+    given = seeding.known(body, "redeliver", "number", "signature")
+    past = emulator.state.outbox.past(seeding.whole(given.get("number"), "redeliver.number"))
+    if past is None:
+        raise UnclearError(f"redeliver.number: no delivery {given['number']} was tried")
+    if not past.hook.enabled:
+        raise UnclearError("redeliver.number: its webhook is disabled or deleted")
+    signature = seeding.choice(given.get("signature", "new"), "redeliver.signature", ("new", "same"))
+    return {"number": emulator.state.outbox.replay(past, same_signature=signature == "same").number}
 
 
 def get_log(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
@@ -82,6 +95,11 @@ def get_log(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
 def get_audit(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
     rows = emulator.state.audit
     return ({**asdict(rows[place]), "time": clock.written(rows[place].time)} for place in range(len(rows)))
+
+
+def get_deliveries(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
+    """Every attempt to tell a webhook something."""
+    return (_attempt(attempt) for attempt in list(emulator.state.outbox.attempts))
 
 
 def get_members(emulator: Emulator, _body: Any, request: Request) -> Iterable[Any]:
@@ -101,6 +119,8 @@ def get_metrics(emulator: Emulator, _body: Any, _request: Request) -> Any:
         "highest_concurrency": max(state.highest_concurrency.values(), default=0),
         "highest_concurrency_of": state.highest_concurrency,
         "open_requests": sum(state.open_requests.values()),
+        "open_deliveries": state.outbox.open_now(),
+        "waiting_deliveries": state.outbox.waiting(),
         "confirmation_mails": {item.id: item.confirmation_mails for item in state.audiences()},
     }
 
@@ -122,6 +142,24 @@ def _row(audience: Audience, member: Member) -> dict[str, Any]:
         "source": member.source,
         "marketing_permissions": list(member.permissions),
         "interests": list(member.interests),
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    delivery = attempt.delivery
+    return {
+        "number": delivery.number,
+        "webhook_id": delivery.hook.id,
+        "list_id": delivery.hook.list_id,
+        "url": attempt.url,
+        "type": delivery.type,
+        "email": delivery.email,
+        "time": clock.written(attempt.time),
+        "attempt": attempt.number,
+        "status": attempt.status,
+        "error": attempt.error,
+        "delivered": attempt.delivered,
+        "body": delivery.body.decode(),
     }
 
 
@@ -174,10 +212,12 @@ _POSTS: dict[str, Control] = {
     "clock": set_clock,
     "member_event": member_event,
     "list_event": list_event,
+    "redeliver": redeliver,
 }
 _GETS: dict[str, Control] = {
     "log": get_log,
     "audit": get_audit,
+    "deliveries": get_deliveries,
     "members": get_members,
     "metrics": get_metrics,
 }

@@ -104,6 +104,9 @@ class Running:
     def members(self, list_id: str) -> list[dict[str, Any]]:
         return self._rows(f"members?list_id={list_id}")
 
+    def deliveries(self) -> list[dict[str, Any]]:
+        return self._rows("deliveries")
+
     def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._ask("metrics"))
         return found
