@@ -13,13 +13,13 @@ Of the pending and the archived neither profile nor upemail is told; a tag is no
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from mailchimp_emulator import hashing
-from mailchimp_emulator.state import Audience, AuditRow, Member
+from mailchimp_emulator.state import Audience, AuditRow, Interest, Member
 
 Form = dict[str, Any]
 _COULD_LEAVE = ("subscribed", "pending", "transactional")
@@ -94,7 +94,8 @@ def body(event: str, audience: Audience, member: Member, change: Change, cause: 
 
 def _person(audience: Audience, member: Member, _change: Change, _cause: Cause, _now: int) -> Form:
     """What subscribe and profile tell. IP addresses are left out where there are none, as on the tapes."""
-    return _who(audience, member) | {"merges": _merges(audience, member), "list_id": audience.id}
+    merges = _merges(audience, member) | _groupings(audience, member)
+    return _who(audience, member) | {"merges": merges, "list_id": audience.id}
 
 
 def _unsubscribe(audience: Audience, member: Member, change: Change, cause: Cause, _now: int) -> Form:
@@ -139,7 +140,25 @@ def _id(audience: Audience, member: Member) -> str:
 
 
 def _merges(audience: Audience, member: Member) -> Form:
-    return {"EMAIL": member.email_address, **audience.tagged(member)}
+    """The merge fields, and in one text the interests; of them nothing where the audience has none."""
+    interests = {"INTERESTS": _names(audience.interests.values(), member)} if audience.interests else {}
+    return {"EMAIL": member.email_address} | audience.tagged(member) | interests
+
+
+def _groupings(audience: Audience, member: Member) -> Form:
+    """The interests group by group."""
+    groups: dict[str, list[Interest]] = {}
+    for interest in audience.interests.values():
+        groups.setdefault(interest.group, []).append(interest)
+    rows = []
+    for name, interests in groups.items():
+        number, unique_id = hashing.group_ids(audience.id, name)
+        rows.append({"id": number, "unique_id": unique_id, "name": name, "groups": _names(interests, member)})
+    return {"GROUPINGS": rows} if rows else {}
+
+
+def _names(interests: Iterable[Interest], member: Member) -> str:
+    return ", ".join(interest.name for interest in interests if interest.id in member.interests)
 
 
 def _fired_at(now: int) -> str:

@@ -21,6 +21,12 @@ def campaign_id(list_id: str, moment: int) -> str:
     return _digits(f"campaign:{list_id}:{moment}", 10)
 
 
+def group_ids(list_id: str, group: str) -> tuple[str, str]:
+    """The older number and the newer ten hex digits of a group of interests."""
+    digits = _digits(f"group:{list_id}:{group}", 14)
+    return str(int(digits[:4], 16) + 10_000), digits[4:]
+
+
 def contact_id(list_id: str, web_id: int) -> str:
     """32 hex digits that outlive a change of address; the first eight carry the web id and save an index."""
     return f"{web_id * _SCRAMBLE % 2**32:08x}{_digits(f'{list_id}:{web_id}', 24)}"

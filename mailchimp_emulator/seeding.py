@@ -16,6 +16,7 @@ from mailchimp_emulator.state import (
     STATUSES,
     Account,
     Audience,
+    Interest,
     Member,
     MergeField,
     State,
@@ -203,9 +204,9 @@ def _add_audience(state: State, account: Account, body: Any, place: str) -> None
         permission = known(item, f"{place}.marketing_permissions", "id", "text")
         key = text(permission.get("id", secrets.token_hex(5)), f"{place}.marketing_permissions.id")
         audience.permissions[key] = text(permission.get("text", ""), f"{place}.marketing_permissions.text")
-    audience.interests = tuple(
-        text(item, f"{place}.interests") for item in rows(given.get("interests", []), f"{place}.interests")
-    )
+    for item in rows(given.get("interests", []), f"{place}.interests"):
+        interest = _interest(item, f"{place}.interests")
+        audience.interests[interest.id] = interest
     audience.merge_field_limit = whole(given.get("merge_field_limit", MERGE_FIELD_LIMIT), f"{place}.merge_field_limit")
     if "merge_fields" not in given:
         add_standard_fields(audience)
@@ -327,8 +328,19 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
     audience.add(member)
 
 
+def _interest(body: Any, place: str) -> Interest:
+    """Its id alone, or with the name and the group it has on the forms."""
+    given = known({"id": body} if isinstance(body, str) else body, place, "id", "name", "group")
+    key = text(given.get("id"), f"{place}.id")
+    return Interest(
+        id=key,
+        name=text(given.get("name", key), f"{place}.name"),
+        group=text(given.get("group", "Interests"), f"{place}.group"),
+    )
+
+
 def _interests(audience: Audience, body: Any, place: str) -> tuple[str, ...]:
-    return tuple(choice(item, place, audience.interests) for item in rows(body, place))
+    return tuple(choice(item, place, tuple(audience.interests)) for item in rows(body, place))
 
 
 def _generated(body: Any, place: str) -> Iterator[dict[str, Any]]:

@@ -50,6 +50,15 @@ class Tag:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """A choice that members have in one of the audience's groups."""
+
+    id: str
+    name: str
+    group: str
+
+
 @dataclass(slots=True, eq=False)
 class Member:
     """One address in one audience. `values`, `permissions` and `interests` hold only what was set."""
@@ -93,7 +102,7 @@ class Audience:
         self.double_optin = False
         self.settings: dict[str, Any] = {}  # what its maker said of it, in place of what is usual here
         self.permissions: dict[str, str] = {}  # marketing permissions: id -> text
-        self.interests: tuple[str, ...] = ()
+        self.interests: dict[str, Interest] = {}
         self.merge_fields: dict[str, MergeField] = {}  # by tag, the oldest first
         self.merge_field_limit = MERGE_FIELD_LIMIT
         self.next_merge_id = 1
