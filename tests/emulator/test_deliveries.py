@@ -10,7 +10,7 @@ import pytest
 
 from .calling import KEY, LIST, Caller, world
 from .hook_tapes import delivered, unfolded
-from .receiving import ALL_EVENTS, ALL_SOURCES, quiet
+from .receiving import ALL_EVENTS, ALL_SOURCES, quiet, until
 
 ANN, BOB = "ann@inbox.example", "bob@inbox.example"
 TAPES = Path(__file__).parents[3] / "shared" / "mailchimp" / "recordings" / "webhooks.json"
@@ -131,6 +131,16 @@ def test_a_bulk_call_is_told_member_by_member(told):
     forms = told(lambda shop: shop.bulk(*({"email_address": person, "status": "subscribed"} for person in people)))
 
     assert sorted(form["data[email]"] for form in forms) == sorted(people)
+
+
+def test_the_operations_of_a_batch_are_told_as_calls_are(emulator, receiver):
+    shop = world(emulator, HERE, webhooks=receiver.seeded(sources={"api": True}))
+    sent = {"method": "PATCH", "path": f"{shop.members}/{ANN}", "body": json.dumps({"status": "unsubscribed"})}
+
+    shop.ask("POST", "/batches", {"operations": [sent]})
+    until(lambda: len(receiver.posts) == 1)
+
+    assert told_of(receiver.posts[0].form) == "unsubscribe unsub manual"
 
 
 def test_subscribe_and_profile_tell_the_person_in_strings(told):
