@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,12 +88,12 @@ def redeliver(emulator: Emulator, body: Any, _request: Request) -> Any:
 
 
 def get_log(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
-    return (asdict(row) for row in list(emulator.state.log))
+    return (row.told() for row in list(emulator.state.log))
 
 
 def get_audit(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:
     rows = emulator.state.audit
-    return ({**asdict(rows[place]), "time": clock.written(rows[place].time)} for place in range(len(rows)))
+    return ({**rows[place].told(), "time": clock.written(rows[place].time)} for place in range(len(rows)))
 
 
 def get_deliveries(emulator: Emulator, _body: Any, _request: Request) -> Iterable[Any]:

@@ -157,7 +157,8 @@ class _Exchange:
             body = schema.read_json(raw)
         except Problem as problem:
             return None, problem
-        self.row.body = _counted(body) if self.path == _BATCHES else body
+        if body is not None:
+            self.row.keep(orjson.dumps(_counted(body)) if self.path == _BATCHES else raw)
         return body, None
 
     async def _body(self) -> bytes:

@@ -219,7 +219,7 @@ def _change_row(row: AuditRow) -> list[str]:
         escape(row.email_address),
         escape(what.replace("_", " ")),
         escape(_value(row.old)),
-        escape(_value(row.new)),
+        escape(_value(row.told()["new"])),
         escape(by.replace("_", " ")),
     ]
 

@@ -124,7 +124,9 @@ async def operate(emulator: Emulator, state: State, user: User, ip: str, operati
     method, path, query = operation.method, operation.path, operation.query
     body, bad = _read(operation)
     row = LogRow(state.requests, time.time(), user.name, 0, method, path, urlencode(query))
-    row.body, row.batch = body, operation.batch
+    row.batch = operation.batch
+    if body is not None:
+        row.keep(orjson.dumps(body))
     state.log.append(row)
     fault = emulator.weather.fault_for(method, path, STATUS_KINDS)
     row.fault = fault.kind if fault else None

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from mailchimp_emulator import clock, events, hashing, merge, problems
 from mailchimp_emulator.events import BY_API, Cause
 from mailchimp_emulator.state import Audience, AuditRow, Member, State
@@ -124,7 +126,7 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
         "merge_fields": values,
         "tags": [tag.name for tag, _ in member.tags],
     }
-    writer.note(audience, member, "created", "", None, new)
+    writer.note(audience, member, "created", "", None, orjson.dumps(new))
     writer.wrote(audience, member)
     return member
 

@@ -7,12 +7,15 @@ writes come in, so a question about recent changes looks only at recent changes.
 import asyncio
 import itertools
 import secrets
+import zlib
 from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from mailchimp_emulator import hashing
 from mailchimp_emulator.background import Background
@@ -24,6 +27,8 @@ STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional",
 LOG_LENGTH = 100_000
 MERGE_FIELD_LIMIT = 30
 _KEPT_SELECTIONS = 4
+_LONG_BODY = 1_000
+_DEFLATED = 0x78  # how deflated data begins, and JSON never does
 
 
 @dataclass(slots=True)
@@ -309,11 +314,26 @@ class LogRow:
     path: str
     query: str
     call: str = ""
-    body: Any = None
+    sent: bytes = b""  # the body as JSON, deflated if it is long: of a million members in bulk it is most of the log
     status: int | None = None  # None until answered, and if the caller hung up or was cut off before that
     writes: int = 0
     fault: str | None = None
     batch: str = ""  # the id of the batch it came in; "" for a request of its own
+
+    def keep(self, body: bytes) -> None:
+        """Remember the body, which must be JSON."""
+        self.sent = zlib.compress(body, 1) if len(body) > _LONG_BODY else body
+
+    @property
+    def body(self) -> Any:
+        if not self.sent:
+            return None
+        return orjson.loads(zlib.decompress(self.sent) if self.sent[0] == _DEFLATED else self.sent)
+
+    def told(self) -> dict[str, Any]:
+        """The row with its body, as plain values."""
+        row = {name: getattr(self, name) for name in self.__slots__ if name != "sent"}
+        return row | {"body": self.body}
 
 
 @dataclass(slots=True)
@@ -326,8 +346,13 @@ class AuditRow:
     event: str  # created, status, field, address, tags or deleted
     field: str
     old: Any
-    new: Any
+    new: Any  # of a member that was created the status, merge fields and tags, as JSON: there may be a million
     request: int | str
+
+    def told(self) -> dict[str, Any]:
+        """The row as plain values."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return row | {"new": orjson.loads(self.new)} if isinstance(self.new, bytes) else row
 
 
 class State:
