@@ -3,12 +3,11 @@
 Every function decides first and changes last, so a refused write leaves nothing behind.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from mailchimp_emulator import clock, events, hashing, merge, problems
 from mailchimp_emulator.events import BY_API, Cause
@@ -126,7 +125,7 @@ def create(audience: Audience, body: Mapping[str, Any], status: str, writer: Wri
         "merge_fields": values,
         "tags": [tag.name for tag, _ in member.tags],
     }
-    writer.note(audience, member, "created", "", None, orjson.dumps(new))
+    writer.note(audience, member, "created", "", None, json.dumps(new).encode())
     writer.wrote(audience, member)
     return member
 
