@@ -75,6 +75,15 @@ _LIST_LINKS = (
         "Paths/Lists/Locations/Collection",
     ),
 )
+_NOT_IN_BULK = {
+    "full_name",
+    "unsubscribe_reason",
+    "consents_to_one_to_one_messaging",
+    "sms_phone_number",
+    "sms_subscription_status",
+    "sms_subscription_last_updated",
+    "marketing_permissions",
+}
 _MERGE_FIELD_LINKS = (
     ("update", "PATCH", "", "Lists/MergeFields/Response", "Definitions/Lists/MergeFields/PATCH"),
     ("delete", "DELETE", "", "", ""),
@@ -202,6 +211,13 @@ def bulk_links(audience: Audience) -> list[Link]:
     ]
 
 
+def bulk_member(audience: Audience, person: Member) -> Json:
+    """One member as the reply to POST /lists/{list_id} has it: fewer keys than everywhere else, as published."""
+    body = {name: value for name, value in member(audience, person).items() if name not in _NOT_IN_BULK}
+    del body["location"]["region"]
+    return body
+
+
 def member(audience: Audience, person: Member, *, with_links: bool = True) -> Json:
     """One member. `unsubscribe_reason`, `interests` and `marketing_permissions` are there only where they apply."""
     values = audience.tagged(person)
@@ -219,6 +235,9 @@ def member(audience: Audience, person: Member, *, with_links: bool = True) -> Js
         body["unsubscribe_reason"] = person.unsubscribe_reason
     body |= {
         "consents_to_one_to_one_messaging": True,
+        "sms_phone_number": "",
+        "sms_subscription_status": "",
+        "sms_subscription_last_updated": "",
         "merge_fields": values,
     }
     if audience.interests:

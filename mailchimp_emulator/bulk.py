@@ -43,7 +43,7 @@ def post_list(call: Call) -> Reply:
         except Problem as problem:
             errors.append(_error(item, problem))
         else:
-            (new if created else updated).append(bodies.member(audience, member))
+            (new if created else updated).append(bodies.bulk_member(audience, member))
     reply = {
         "new_members": new,
         "updated_members": updated,

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mailchimp_emulator import asked, bodies, problems, rules, schema
+from mailchimp_emulator import asked, bodies, hashing, problems, rules, schema
 from mailchimp_emulator.rules import Writer
 from mailchimp_emulator.state import Audience, Member, State, User
 
@@ -279,7 +279,8 @@ def _shares(member: Member, wanted: asked.MemberFilter) -> bool:
 
 def _member(call: Call, audience: Audience, member: Member) -> Reply:
     reply = _fields(call, bodies.member(audience, member), MEMBER_SCHEMA)
-    reply.dashboard = f"https://{audience.account.dc}.admin.mailchimp.com/lists/members/view?id={member.web_id}"
+    contact = hashing.contact_id(audience.id, member.web_id)
+    reply.dashboard = f"https://{audience.account.dc}.admin.mailchimp.com/audience/contact-profile?contact_id={contact}"
     return reply
 
 

@@ -23,7 +23,7 @@ def test_new_updated_and_refused_members_are_told_apart(emulator):
         *("new_members", "updated_members", "errors", "total_created", "total_updated", "error_count", "_links")
     ]
     assert [member["email_address"] for member in body["new_members"]] == ["new@inbox.example"]
-    assert [member["full_name"] for member in body["updated_members"]] == ["Ann"]
+    assert [member["merge_fields"]["FNAME"] for member in body["updated_members"]] == ["Ann"]
     assert [error["email_address"] for error in body["errors"]] == ["foo@bar.com", "nonsense"]
     assert body["errors"][1]["error"] == "Please provide a valid email address."
     assert (body["total_created"], body["total_updated"], body["error_count"]) == (1, 1, 2)
@@ -104,7 +104,7 @@ def test_one_address_twice_refuses_the_whole_call_unless_told_otherwise(shop):
     taken = shop.bulk(*twice, query="?skip_duplicate_check=true").body
 
     assert refused.status == 400
-    assert [member["full_name"] for member in taken["new_members"]] == ["First"]
+    assert [member["merge_fields"]["FNAME"] for member in taken["new_members"]] == ["First"]
 
 
 def test_more_than_five_hundred_are_refused(shop):

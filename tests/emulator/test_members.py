@@ -10,7 +10,8 @@ ANN, BOB = "ann@inbox.example", "bob@inbox.example"
 LATER = "2026-03-01T13:00:00+00:00"
 KEYS = [
     *("id", "email_address", "unique_email_id", "contact_id", "full_name", "web_id", "email_type", "status"),
-    *("consents_to_one_to_one_messaging", "merge_fields", "stats", "ip_signup", "timestamp_signup", "ip_opt"),
+    *("consents_to_one_to_one_messaging", "sms_phone_number", "sms_subscription_status"),
+    *("sms_subscription_last_updated", "merge_fields", "stats", "ip_signup", "timestamp_signup", "ip_opt"),
     *("timestamp_opt", "member_rating", "last_changed", "language", "vip", "email_client", "location", "source"),
     *("tags_count", "tags", "list_id", "_links"),
 ]
