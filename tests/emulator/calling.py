@@ -8,6 +8,8 @@ from typing import Any
 
 from mailchimp_emulator.serve import Running
 
+from . import openapi
+
 NOON = "2026-03-01T12:00:00+00:00"
 KEY = "0123456789abcdef0123456789abcdef-us14"
 LIST = "1d2f3a4b5c"
@@ -38,17 +40,22 @@ class Caller:
     def ask(
         self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Any = None, dc: str = ""
     ) -> Heard:
-        """One request on a connection of its own."""
+        """One request on a connection of its own; the reply has to be one that Mailchimp's description allows."""
         connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=20)
         try:
             sent = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-            path = f"/{dc or self.dc}/3.0{path}".replace(" ", "%20")
+            target = f"/{dc or self.dc}/3.0{path}".replace(" ", "%20")
             token = base64.b64encode(f"anyone:{self.key}".encode()).decode()
-            connection.request(method, path, sent, headers or {"Authorization": f"Basic {token}"})
+            headers = headers or {"Authorization": f"Basic {token}"}
+            connection.request(method, target, sent, headers)
             reply = connection.getresponse()
             text = reply.read()
             found = {name.lower(): value for name, value in reply.getheaders()}
-            return Heard(reply.status, found, json.loads(text) if text else None)
+            heard = Heard(reply.status, found, json.loads(text) if text else None)
+            if openapi.DESCRIPTION.exists() and "text/html" not in found["content-type"]:  # HTML is the network's edge
+                method = headers.get("X-HTTP-Method-Override", method)
+                openapi.check(method, path, heard.status, found, heard.body)
+            return heard
         finally:
             connection.close()
 
