@@ -93,7 +93,7 @@ _MERGE_FIELD_LINKS = (
 def root(user: User) -> Json:
     """What GET / says of the account and of the user whose key asked."""
     account = user.account
-    email = f"{user.name.lower().replace(' ', '.')}@{account.dc}.example"
+    email = email_of(user)
     return {
         "account_id": account.account_id,
         "login_id": user.login_id,
@@ -126,6 +126,10 @@ def root(user: User) -> Json:
             link(account, "lists", "GET", "/lists", "Lists/CollectionResponse", "Paths/Lists/Collection"),
         ],
     }
+
+
+def email_of(user: User) -> str:
+    return f"{user.name.lower().replace(' ', '.')}@{user.account.dc}.example"
 
 
 def list_of(audience: Audience, *, total_contacts: bool = False) -> Json:

@@ -37,5 +37,10 @@ def web_id_of(contact: str) -> int:
     return int(contact[:8], 16) * _UNSCRAMBLE % 2**32
 
 
+def number(text: str) -> int:
+    """Nine digits for a text, always the same."""
+    return int(_digits(text, 16), 16) % 10**9
+
+
 def _digits(text: str, count: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:count]

@@ -20,6 +20,7 @@ from mailchimp_emulator.state import (
     Member,
     MergeField,
     State,
+    Tag,
     User,
 )
 
@@ -293,6 +294,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         "timestamp_opt",
         "ip_opt",
         "language",
+        "source",
     )
     address = text(given.get("email_address"), f"{place}.email_address")
     if audience.find_address(address):
@@ -316,12 +318,12 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         ip_opt=text(given.get("ip_opt", ""), f"{place}.ip_opt"),
         compliance=bool(given.get("compliance", status == "cleaned")),
         language=text(given.get("language", ""), f"{place}.language"),
-        source="Import",
+        source=text(given.get("source", "Import"), f"{place}.source"),
         interests=_interests(audience, given.get("interests", []), f"{place}.interests"),
         unsubscribed_at=changed if status == "unsubscribed" else None,
     )
-    for name in given.get("tags", ()):
-        member.tags += ((audience.tag(text(name, f"{place}.tags")), changed),)
+    for item in given.get("tags", ()):
+        member.tags += (_tag(audience, item, changed, f"{place}.tags"),)
     by = given.get("unsubscribed_by", "user" if status == "unsubscribed" else "")
     member.unsubscribed_by = choice(by, f"{place}.unsubscribed_by", ("user", "admin", ""))
     member.unsubscribe_reason = {"user": BY_PERSON, "admin": BY_ADMIN, "": ""}[member.unsubscribed_by]
@@ -341,6 +343,13 @@ def _interest(body: Any, place: str) -> Interest:
 
 def _interests(audience: Audience, body: Any, place: str) -> tuple[str, ...]:
     return tuple(choice(item, place, tuple(audience.interests)) for item in rows(body, place))
+
+
+def _tag(audience: Audience, body: Any, changed: int, place: str) -> tuple[Tag, int]:
+    """A tag by its name, or an object with the moment it was set."""
+    given = known({"name": body} if isinstance(body, str) else body, place, "name", "date_added")
+    added = moment(given["date_added"], f"{place}.date_added") if "date_added" in given else changed
+    return audience.tag(text(given.get("name"), f"{place}.name")), added
 
 
 def _generated(body: Any, place: str) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mailchimp_emulator import archives, control, downloads, exchange, page, seeding
+from mailchimp_emulator import archives, control, downloads, exchange, oauth, page, seeding
 from mailchimp_emulator.routes import Emulator
 
 _START_SECONDS = 20.0
@@ -126,12 +126,13 @@ class Running:
 
 
 def application(emulator: Emulator) -> ASGIApp:
-    """The API under /3.0 and /{dc}/3.0, results of batches, the control plane under /_emulator, the page at /."""
+    """The API under /3.0 and /{dc}/3.0; results of batches, the login host, the control plane; the page at /."""
     api = exchange.Api(emulator)
     rest = Starlette(
         routes=[
             Mount("/_emulator", routes=control.routes(emulator)),
             Mount(archives.PLACE, routes=downloads.routes(emulator)),
+            *oauth.routes(emulator),
             *page.routes(emulator),
         ],
     )
