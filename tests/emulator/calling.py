@@ -3,6 +3,9 @@
 import base64
 import http.client
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,24 +43,42 @@ class Caller:
     def ask(
         self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Any = None, dc: str = ""
     ) -> Heard:
-        """One request on a connection of its own; the reply has to be one that Mailchimp's description allows."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=20)
-        try:
-            sent = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-            target = f"/{dc or self.dc}/3.0{path}".replace(" ", "%20")
-            token = base64.b64encode(f"anyone:{self.key}".encode()).decode()
-            headers = headers or {"Authorization": f"Basic {token}"}
-            connection.request(method, target, sent, headers)
+        """One request to the API; the reply has to be one that Mailchimp's description allows."""
+        sent = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        headers = headers or self.credentials()
+        heard = self.send(method, f"/{dc or self.dc}/3.0{path}", sent, headers)
+        if openapi.DESCRIPTION.exists() and "text/html" not in heard.headers["content-type"]:  # HTML is from the edge
+            method = headers.get("X-HTTP-Method-Override", method)
+            openapi.check(method, path, heard.status, heard.headers, heard.body)
+        return heard
+
+    def send(self, method: str, target: str, sent: bytes | None, headers: Any) -> Heard:
+        """One request on a connection of its own, to any path of the server."""
+        with closing(self.begin(method, target, sent, headers)) as connection:
             reply = connection.getresponse()
             text = reply.read()
             found = {name.lower(): value for name, value in reply.getheaders()}
-            heard = Heard(reply.status, found, json.loads(text) if text else None)
-            if openapi.DESCRIPTION.exists() and "text/html" not in found["content-type"]:  # HTML is the network's edge
-                method = headers.get("X-HTTP-Method-Override", method)
-                openapi.check(method, path, heard.status, found, heard.body)
-            return heard
-        finally:
-            connection.close()
+            return Heard(reply.status, found, json.loads(text) if text else None)
+
+    def begin(self, method: str, target: str, sent: bytes | None, headers: Any) -> http.client.HTTPConnection:
+        """A request that is sent and not yet answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=20)
+        connection.request(method, target.replace(" ", "%20"), sent, headers)
+        return connection
+
+    def credentials(self) -> dict[str, str]:
+        return {"Authorization": f"Basic {base64.b64encode(f'anyone:{self.key}'.encode()).decode()}"}
+
+    @contextmanager
+    def keeping_busy(self, count: int) -> Iterator[None]:
+        """While this many other requests with the same key are under way."""
+        if count:
+            self.emulator.control("latency", [{"method": "GET", "path": "^/ping$", "base_ms": 20_000}])
+        with ExitStack() as opened:
+            for _ in range(count):
+                opened.enter_context(closing(self.begin("GET", f"/{self.dc}/3.0/ping", None, self.credentials())))
+            until(lambda: self.emulator.metrics()["open_requests"] == count)
+            yield
 
     def member(self, address: str) -> Heard:
         return self.ask("GET", f"{self.members}/{address}")
@@ -88,3 +109,11 @@ def world(emulator: Running, *members: dict[str, Any], **audience: Any) -> Calle
     }
     emulator.reset(accounts=[account], now=NOON)
     return Caller(emulator)
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that will come; the deadline is only there so that a failure ends."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -4,12 +4,11 @@ import base64
 import http.client
 import json
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from .calling import KEY, LIST, Caller, world
+from .calling import KEY, LIST, Caller, until, world
 
 DOCS = "https://mailchimp.com/developer/marketing/docs/errors/"
 OTHER = "ffffffffffffffffffffffffffffffff-us14"
@@ -112,10 +111,10 @@ def test_a_request_counts_until_it_is_done_even_if_the_caller_hung_up(emulator, 
             f"POST /us14/3.0{shop.members} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
-        _until(lambda: emulator.metrics()["open_requests"] == 1)
+        until(lambda: emulator.metrics()["open_requests"] == 1)
 
     still_open = emulator.metrics()["open_requests"]
-    _until(lambda: emulator.metrics()["open_requests"] == 0)
+    until(lambda: emulator.metrics()["open_requests"] == 0)
 
     assert still_open == 1
     assert shop.member("ann@inbox.example").status == 200
@@ -165,8 +164,8 @@ def test_half_a_request_leaves_nothing_behind(emulator, shop):
             f"POST /us14/3.0{shop.members} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
             'Content-Length: 100\r\n\r\n{"email'.encode()
         )
-        _until(lambda: emulator.metrics()["open_requests"] == 1)
-    _until(lambda: emulator.metrics()["open_requests"] == 0)
+        until(lambda: emulator.metrics()["open_requests"] == 1)
+    until(lambda: emulator.metrics()["open_requests"] == 0)
 
     assert emulator.members(LIST) == []
     assert emulator.log()[-1]["status"] is None
@@ -230,11 +229,3 @@ def test_many_writers_at_once_never_make_an_address_a_member_twice(emulator):
 
     assert sorted(heard) == [200] + [400] * 23
     assert len(emulator.members(LIST)) == 1
-
-
-def _until(true):
-    """Wait for something that will come; the deadline is only there so that a failure ends."""
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -1,0 +1,42 @@
+"""COVERAGE.md is true: it names every call, and tests that exist."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mailchimp_emulator import routes
+
+from . import coverage
+from .coverage import ENDPOINTS, RULES
+from .openapi import nameless
+
+HERE = Path(__file__).parent
+CLAIMS = [*coverage.claims(ENDPOINTS), *coverage.claims(RULES)]
+
+
+def test_every_call_that_is_answered_is_named_and_no_other():
+    served = {nameless(f"{method} {template}") for template, methods in routes.ROUTES.items() for method in methods}
+    ticked = {nameless(call) for claim in coverage.claims(ENDPOINTS) if claim.ticked for call in claim.calls}
+    missing = {nameless(call) for claim in coverage.claims(ENDPOINTS) if not claim.ticked for call in claim.calls}
+
+    assert served <= ticked
+    assert not ticked - served - {"GET /oauth2/metadata"}
+    assert not missing & served
+
+
+def test_the_tables_are_there():
+    assert len(coverage.claims(ENDPOINTS)) > 10
+    assert len(coverage.claims(RULES)) > 20
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.what)
+def test_what_is_ticked_is_shown_by_tests_that_exist(claim):
+    assert bool(claim.tests) == claim.ticked
+    assert bool(claim.source)
+    for file, functions in claim.tests:
+        assert set(functions) <= _functions_of(HERE / f"{file}.py"), file
+
+
+def _functions_of(file: Path) -> set[str]:
+    return {node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)}
