@@ -20,7 +20,7 @@ PROBLEM = "ProblemDetailDocument"
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
 # Calls the emulator answers though the description leaves them out, with the schema of their reply.
-DESCRIBED_ELSEWHERE: dict[str, str | None] = {}
+DESCRIBED_ELSEWHERE = {"POST /lists": "SubscriberList"}
 
 
 @dataclass(frozen=True, slots=True)

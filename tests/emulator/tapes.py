@@ -46,6 +46,7 @@ class Tape:
     path: str
     query: Mapping[str, str]
     sent: Any
+    sent_headers: Mapping[str, str]
     status: int
     headers: Mapping[str, str]
     answer: Any  # None for an empty body
@@ -114,6 +115,7 @@ def _tape(file: str, entry: Json) -> Tape:
         path=asked["path"],
         query=asked.get("query", {}),
         sent=asked.get("body"),
+        sent_headers=asked.get("headers", {}),
         status=answered["status"],
         headers=answered.get("headers", {}),
         answer=answered.get("body") or None,
@@ -128,6 +130,10 @@ def addresses() -> Mapping[str, str]:
     """Every address on any tape by its subscriber hash, to know who is meant by a path."""
     text = json.dumps([(tape.sent, tape.answer) for tape in everything()])
     return {hashing.subscriber_hash(address): address for address in _ADDRESS.findall(text)}
+
+
+def addresses_in(value: Any) -> list[str]:
+    return _ADDRESS.findall(json.dumps(value))
 
 
 def about_one_member(tape: Tape) -> bool:
@@ -170,6 +176,8 @@ class World:
     audience: Json = field(default_factory=dict)  # the one of the path
     audiences: list[Json] | None = None  # all of them, if the exchange is about that
     people: list[Person] = field(default_factory=list)
+    batches: list[Json] = field(default_factory=list)  # as they are told when they are finished
+    url_answers: int | None = None  # the status that a URL of ours in the request answers with
     absent: set[str] = field(default_factory=set)  # hashes of those who must not be members
 
     def seed(self) -> Json:
@@ -501,6 +509,27 @@ def _listed(item: Json) -> Json:
     }
 
 
+def _new_audience(tape: Tape, world: World) -> None:
+    """Whether the account may make audiences, if it tried to."""
+    if (tape.method, tape.path) == ("POST", "/lists"):
+        world.account["may_create"] = tape.status != 403
+
+
+def _webhooks(tape: Tape, world: World) -> None:
+    """Webhooks that are listed; what a URL answered that was not good enough."""
+    if hooks := tape.body.get("webhooks"):
+        world.audience["webhooks"] = [{"url": hook["url"]} for hook in hooks]
+    if code := re.search(r"couldn't verify the URL is working\..* HTTP Code: (\d+)", json.dumps(tape.answer)):
+        world.url_answers = int(code[1])
+
+
+def _batches(tape: Tape, world: World) -> None:
+    """Batches that are told of, each handed in and finished when it says."""
+    if tape.method == "GET" and tape.path.startswith("/batches"):
+        world.batches = tape.body.get("batches", [tape.body])
+        world.path = "/batches" if "batches" in tape.body else "/batches/{batch_id}"
+
+
 Evidence = Callable[[Tape, World], None]
 EVIDENCE: tuple[Evidence, ...] = (
     _door,
@@ -516,6 +545,9 @@ EVIDENCE: tuple[Evidence, ...] = (
     _bulk,
     _merge_fields,
     _audiences,
+    _new_audience,
+    _webhooks,
+    _batches,
 )
 
 

@@ -7,10 +7,9 @@ import re
 
 import pytest
 
-from . import coverage, likeness, stories, tapes
-from .calling import Caller, Heard
+from . import coverage, likeness, playing, stories, tapes
 from .likeness import Names
-from .tapes import TAPES, Tape, World
+from .tapes import TAPES, World
 
 LIBRARY = tapes.library() if TAPES.is_dir() else ()
 NOT_FOLLOWED = coverage.not_followed()
@@ -25,16 +24,12 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("tape", PLAYED, ids=lambda tape: tape.id)
 def test_a_recorded_exchange_comes_out_the_same(server, tape):
-    heard = play(server, tape, tapes.world_before(tape))
-
-    assert not likeness.differences(tape, heard)
+    assert not playing.differences(server, tape)
 
 
 @pytest.mark.parametrize("tape", CONTRADICTED, ids=lambda tape: tape.id)
 def test_an_exchange_that_is_not_followed_comes_out_otherwise(server, tape):
-    heard = play(server, tape, tapes.world_before(tape))
-
-    assert likeness.differences(tape, heard), f"{tape.id} is followed: take it off the list in COVERAGE.md"
+    assert playing.differences(server, tape), f"{tape.id} is followed: take it off the list in COVERAGE.md"
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: f"{story[0].id} and {len(story) - 1} more")
@@ -53,7 +48,7 @@ def test_the_recordings_of_one_contact_are_one_story(server, story):
         if scene.tape.status < 400 and scene.before != stories.NEVER:
             server.control("clock", {"now": scene.before})
 
-        heard = send(server, scene.tape, scene.world)
+        heard = playing.send(server, scene.tape, scene.world)
 
         assert not likeness.differences(scene.tape, heard, names, in_order=False), scene.tape.id
     assert chapters < len(story)
@@ -78,19 +73,3 @@ def test_what_is_compared_otherwise_is_so_for_a_newer_recording():
         assert key not in tape.body
         assert older
         assert all(other.age < tape.age for other in older)
-
-
-def play(server, tape: Tape, world: World) -> Heard:
-    """The answer to the recorded request in the world it was recorded in."""
-    server.reset(**world.seed())
-    return send(server, tape, world)
-
-
-def send(server, tape: Tape, world: World) -> Heard:
-    caller = Caller(server, world.key)
-    target = tape.target.replace(tape.path, world.path, 1)
-    raw = tape.sent.encode() if isinstance(tape.sent, str) else None
-    if tape.path.startswith("/oauth2/"):
-        return caller.send(tape.method, target, None, {"Authorization": f"OAuth {world.key}"})
-    with caller.keeping_busy(world.crowd):
-        return caller.ask(tape.method, target, tape.sent if raw is None else None, raw=raw)
