@@ -82,7 +82,7 @@ def tag_taken(tag: str) -> Problem:
 
 def too_many_merge_fields(limit: int) -> Problem:
     detail = f"This audience already has {limit} merge fields, the most its plan allows."
-    return Problem(400, "Merge Max Limit Exceeded", detail, typed=False)
+    return Problem(400, "Merge Max Limit Exceeded", detail)
 
 
 def choices_are_fixed() -> Problem:
