@@ -77,7 +77,10 @@ class Otherwise:
     place: str  # regular expression of the place: keys joined by dots
     same: Callable[[Comparison, Any, Any], bool]
     why: str
-    only: Callable[[Comparison, Any], bool] = lambda _it, _recorded: True
+    only: Callable[[Tape, Any], bool] = lambda _tape, _recorded: True
+
+    def covers(self, tape: Tape, place: str, recorded: Any) -> bool:
+        return re.fullmatch(self.place, place) is not None and self.only(tape, recorded)
 
 
 def _shaped(pattern: str) -> Callable[[Comparison, Any, Any], bool]:
@@ -110,7 +113,7 @@ def _empty(_it: Comparison, recorded: Any, ours: Any) -> bool:
     return list(ours)[: len(recorded)] == list(recorded) and not any(ours.values())
 
 
-def _a_guess(_it: Comparison, recorded: Any) -> bool:
+def _a_guess(_tape: Tape, recorded: Any) -> bool:
     return any(recorded.values())
 
 
@@ -118,15 +121,15 @@ def _the_moment(_it: Comparison, recorded: Any, ours: Any) -> bool:
     return bool(ours == clock.written(clock.read(recorded)))
 
 
-def _with_a_blank(_it: Comparison, recorded: Any) -> bool:
+def _with_a_blank(_tape: Tape, recorded: Any) -> bool:
     return " " in recorded
 
 
-def _of_a_batch(it: Comparison, recorded: Any) -> bool:
-    return it.tape.file == "batches" and bool(recorded)
+def _of_a_batch(tape: Tape, recorded: Any) -> bool:
+    return tape.file == "batches" and bool(recorded)
 
 
-def _of_a_problem(_it: Comparison, recorded: Any) -> bool:
+def _of_a_problem(_tape: Tape, recorded: Any) -> bool:
     return recorded in types_of_problems()
 
 
@@ -149,6 +152,10 @@ OTHERWISE = (
     Otherwise(r"(.*\.)?contact_id", _shaped("[0-9a-f]{32}"), "made up, one for each contact"),
     Otherwise(r"(.*\.)?web_id", _shaped("[1-9][0-9]*"), "made up, one for each contact and audience"),
     Otherwise(r"data\.id", _shaped("[0-9a-f]{10}"), "the made-up id of an address"),
+    Otherwise(r"data\.merges\.GROUPINGS\.id", _shaped("[1-9][0-9]*"), "made up, one for each group of interests"),
+    Otherwise(
+        r"data\.merges\.GROUPINGS\.unique_id", _shaped("[0-9a-f]{10}"), "made up, one for each group of interests"
+    ),
     Otherwise("id", _shaped("[0-9a-f]{10}"), "made up, one for each batch", _of_a_batch),
     Otherwise("response_body_url", _an_archive, "another for each look, on another host", _of_a_batch),
     Otherwise(r"(.*\.)?tags\.id", _shaped("[1-9][0-9]*"), "made up, one for each tag of an audience"),
@@ -178,7 +185,7 @@ GONE = {
 
 
 def _compare(it: Comparison, place: str, recorded: Any, ours: Any) -> None:
-    known = next((item for item in OTHERWISE if re.fullmatch(item.place, place) and item.only(it, recorded)), None)
+    known = next((item for item in OTHERWISE if item.covers(it.tape, place, recorded)), None)
     if known:
         if not known.same(it, recorded, ours):
             it.differ(place, f"{ours!r} cannot stand for {recorded!r} ({known.why})")
@@ -249,7 +256,10 @@ def _may_be_more(it: Comparison, place: str, key: str) -> bool:
         return "_links" in it.tape.trimmed or ("inner _links" in it.tape.trimmed and place != "")
     if any(re.fullmatch(known, _below(place, key)) for known in ADDED):
         return True
-    return it.tape.status < 400 and first_seen().get(key, "9") > it.tape.age
+    younger = first_seen().get(key, "") > it.tape.age
+    return it.tape.status < 400 and (
+        younger or not it.tape.age
+    )  # what is described may be younger than an undated paste
 
 
 def _below(place: str, key: str) -> str:

@@ -86,7 +86,7 @@ def _in_a_batch(server: Running, tape: Tape) -> list[str]:
         operation = {"method": call.method, "path": call.path, "body": json.dumps(call.sent)}
         operation["operation_id"] = line["operation_id"]
         [ours] = _results(Caller(server, world.key), [operation])
-        found += likeness.differences_between(tape, _unfolded(line), _unfolded(ours))
+        found += likeness.differences_between(tape, unfolded(line), unfolded(ours))
     return found
 
 
@@ -102,7 +102,8 @@ def _call_of(tape: Tape, line: Json) -> Tape:
     return replace(tape, method="POST", path=path, sent=sent, status=line["status_code"], answer=answer)
 
 
-def _unfolded(line: Json) -> Json:
+def unfolded(line: Json) -> Json:
+    """A line of results with its response as an object."""
     return {**line, "response": json.loads(line["response"])}
 
 

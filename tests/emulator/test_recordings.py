@@ -64,13 +64,3 @@ def test_what_is_not_followed_has_a_newer_source_against_it(name):
     assert others or re.search(r"`(openapi\.json|API\.md)`", row.source)
     assert all(other.age > tape.age or other.provenance != "recorded" for other in others)
     assert tape.provenance != "recorded" or any(other.age for other in others) or "documented" in row.source
-
-
-def test_what_is_compared_otherwise_is_so_for_a_newer_recording():
-    for key, newer in likeness.GONE.items():
-        [tape] = [tape for tape in LIBRARY if tape.id == newer]
-        older = [other for other in LIBRARY if key in other.body and other.path == tape.path]
-        assert tape.whole
-        assert key not in tape.body
-        assert older
-        assert all(other.age < tape.age for other in older)
