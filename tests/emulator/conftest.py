@@ -63,6 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
     elif asked_for:
         terminalreporter.write_line(tapes.summary(**played), red=bool(played["failed"]), green=not played["failed"])
+
+
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A URL that takes what webhooks send."""

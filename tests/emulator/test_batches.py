@@ -8,7 +8,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,6 @@ ANN, BOB = "ann@inbox.example", "bob@inbox.example"
 MEMBERS = f"/lists/{LIST}/members"
 OTHER = "f" * 32 + "-us14"
 STATUSES = ["pending", "preprocessing", "started", "finalizing", "finished"]
-TAPES = Path(__file__).parents[3] / "shared" / "mailchimp" / "recordings" / "batches.json"
 
 
 def operation(method, path, body=None, **more):
@@ -588,73 +586,3 @@ def test_the_results_of_a_deleted_or_forgotten_batch_cannot_be_fetched(emulator,
     world(emulator)
 
     assert (after_delete, fetch(forgotten["response_body_url"])[0]) == (404, 403)
-
-
-# What was recorded
-
-
-def tape(name):
-    if not TAPES.is_file():
-        pytest.skip(f"NO RECORDINGS: {TAPES} is not there")
-    [found] = [tape for tape in json.loads(TAPES.read_text()) if tape["id"] == f"batches/{name}"]
-    return found["request"], found["response"]["body"]
-
-
-def test_the_taped_batch_is_taken_with_the_taped_answer(shop):
-    request, answer = tape("create-2018")
-
-    heard = shop.ask(request["method"], request["path"], request["body"]).body
-
-    links = json.loads(json.dumps(answer.pop("_links")).replace("{dc}", "us14").replace(answer["id"], heard["id"]))
-    assert heard["_links"][: len(links)] == links
-    made_up = {"id": heard["id"], "submitted_at": NOON}
-    assert list({**answer, **made_up}.items()) == list(heard.items())[:-1]
-
-
-@pytest.mark.parametrize("name", ["create-operation-not-object-2018", "create-from-bare-array-2016"])
-def test_a_batch_that_was_refused_is_refused_with_the_same_words(shop, name):
-    request, answer = tape(name)
-
-    heard = shop.ask("POST", "/batches", request["body"])
-
-    assert (heard.status, {key: heard.body[key] for key in answer}) == (400, answer)
-
-
-def test_a_finished_batch_looks_as_taped(shop):
-    _, finished = tape("finished-2016")
-    _, listed = tape("list-all-errored-2017")
-
-    batch = wait_for(shop, hand_in(shop, *[operation("DELETE", f"{MEMBERS}/{number}") for number in range(110)]))
-
-    counts = {"total_operations": 110, "finished_operations": 110, "errored_operations": 110}
-    assert list(batch) == [*finished, "_links"]
-    assert urllib.parse.urlsplit(batch["response_body_url"]).path.endswith(f"/{batch['id']}-response.tar.gz")
-    assert {key: listed["batches"][0][key] for key in counts} == counts
-    assert {key: shop.ask("GET", "/batches").body["batches"][0][key] for key in counts} == counts
-
-
-@pytest.mark.parametrize(
-    "name", ["result-line-merge-field-2020", "result-line-compliance-2020", "result-line-forgotten-2023"]
-)
-def test_a_refused_operation_has_the_taped_result(emulator, name):
-    _, [taped] = tape(name)
-    answer = json.loads(taped["response"])
-    address = answer["detail"].partition(" ")[0]
-    left = {"email_address": address, "status": "unsubscribed", "unsubscribed_by": "user"}
-    shop = world(
-        emulator,
-        *([left] if "Compliance" in answer["title"] else []),
-        forgotten=[address] if "Forgotten" in answer["title"] else [],
-        merge_fields=[{"tag": "DOB", "type": "birthday"}],
-    )
-    sent = {"email_address": address if "@" in address else ANN, "status": "subscribed"}
-    sent |= {"merge_fields": {"DOB": "1990-02-28"}} if "errors" in answer else {}
-
-    [line] = run(shop, operation("POST", MEMBERS, sent, operation_id=taped["operation_id"]))
-
-    found = json.loads(line["response"])
-    assert {**line, "response": ""} == {**taped, "response": ""}
-    assert {key: value for key, value in found.items() if key != "type"} == {
-        key: value for key, value in answer.items() if key != "type"
-    }
-    assert "/" not in line["response"].replace(r"\/", "")
