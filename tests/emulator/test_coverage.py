@@ -30,6 +30,11 @@ def test_the_tables_are_there():
     assert len(coverage.claims(RULES)) > 20
 
 
+@pytest.mark.parametrize("claim", coverage.claims(RULES), ids=lambda claim: claim.what)
+def test_a_rule_names_the_functions_that_show_it(claim):
+    assert all(functions for _, functions in claim.tests)
+
+
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.what)
 def test_what_is_ticked_is_shown_by_tests_that_exist(claim):
     assert bool(claim.tests) == claim.ticked

@@ -70,6 +70,14 @@ def test_a_disabled_user_is_turned_away_and_a_viewer_may_only_look(emulator):
     assert eyes.add("ann@inbox.example").title == "Forbidden"
 
 
+def test_the_login_host_tells_whose_a_token_is(emulator, shop):
+    told = shop.send("GET", "/oauth2/metadata", None, {"Authorization": f"OAuth {KEY}"})
+    refused = shop.send("GET", "/oauth2/metadata", None, {"Authorization": f"OAuth {OTHER}"})
+
+    assert (told.body["dc"], told.body["api_endpoint"]) == ("us14", "https://us14.api.mailchimp.com")
+    assert (refused.status, refused.body) == (401, {"error": "invalid_token"})
+
+
 def test_the_audience_of_another_account_is_unknown(emulator):
     emulator.reset(accounts=[{"users": [{"keys": [KEY]}]}, {"lists": [{"id": LIST}]}])
 
