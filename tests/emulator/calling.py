@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from mailchimp_emulator import exchange
 from mailchimp_emulator.serve import Running
 
 from . import openapi
@@ -43,24 +44,30 @@ class Caller:
     def ask(
         self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, headers: Any = None, dc: str = ""
     ) -> Heard:
-        """One request to the API; the reply has to be one that Mailchimp's description allows."""
+        """One request to the API at a data centre."""
         sent = raw if raw is not None else (None if body is None else json.dumps(body).encode())
-        headers = headers or self.credentials()
-        heard = self.send(method, f"/{dc or self.dc}/3.0{path}", sent, headers)
-        if openapi.DESCRIPTION.exists() and "text/html" not in heard.headers["content-type"]:  # HTML is from the edge
-            method = headers.get("X-HTTP-Method-Override", method)
-            openapi.check(method, path, heard.status, heard.headers, heard.body)
-        return heard
+        return self.send(method, f"/{dc or self.dc}/3.0{path}", sent, headers or self.credentials())
 
-    def send(self, method: str, target: str, sent: bytes | None, headers: Any) -> Heard:
-        """One request on a connection of its own, to any path of the server."""
+    def send(self, method: str, target: str, sent: bytes | None, headers: dict[str, str]) -> Heard:
+        """One request on a connection of its own, to any path of the server.
+
+        A reply of the API has to be one that Mailchimp's description allows.
+        """
         with closing(self.begin(method, target, sent, headers)) as connection:
             reply = connection.getresponse()
             text = reply.read()
             found = {name.lower(): value for name, value in reply.getheaders()}
-            return Heard(reply.status, found, json.loads(text) if text else None)
+            heard = Heard(reply.status, found, json.loads(text) if text else None)
+        path, _, query = target.partition("?")
+        below = exchange.api_path(path)
+        if below and openapi.DESCRIPTION.exists() and "text/html" not in found["content-type"]:  # HTML is the edge's
+            method = headers.get("X-HTTP-Method-Override", method)
+            openapi.check(method, f"{below[1]}?{query}", heard.status, heard.headers, heard.body)
+        return heard
 
-    def begin(self, method: str, target: str, sent: bytes | None, headers: Any) -> http.client.HTTPConnection:
+    def begin(
+        self, method: str, target: str, sent: bytes | None, headers: dict[str, str]
+    ) -> http.client.HTTPConnection:
         """A request that is sent and not yet answered."""
         connection = http.client.HTTPConnection("127.0.0.1", self.emulator.port, timeout=20)
         connection.request(method, target.replace(" ", "%20"), sent, headers)

@@ -127,7 +127,7 @@ def _with_a_blank(_tape: Tape, recorded: Any) -> bool:
 
 
 def _of_a_batch(tape: Tape, recorded: Any) -> bool:
-    return tape.file == "batches" and bool(recorded)
+    return tape.path.startswith("/batches") and bool(recorded)
 
 
 def _of_a_problem(_tape: Tape, recorded: Any) -> bool:

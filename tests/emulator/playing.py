@@ -11,10 +11,11 @@ from typing import Any
 
 from mailchimp_emulator.serve import Running
 
-from . import hook_tapes, likeness, tapes
+from . import hook_tapes, likeness, tapes, worlds
 from .calling import LIST, Caller, Heard, until
 from .receiving import receiving
-from .tapes import Json, Tape, World
+from .tapes import Json, Tape
+from .worlds import World
 
 ARCHIVE = "(response_body_url)"
 
@@ -25,7 +26,7 @@ def differences(server: Running, tape: Tape) -> list[str]:
         return _as_mailchimp(server, tape)
     if tape.path == ARCHIVE:
         return _in_a_batch(server, tape)
-    world = tapes.world_before(tape)
+    world = worlds.world_before(tape)
     server.reset(**world.seed())
     names = _run_batches(server, world)
     return likeness.differences(tape, send(server, tape, world), names)
@@ -81,7 +82,7 @@ def _in_a_batch(server: Running, tape: Tape) -> list[str]:
     found = []
     for line in tape.answer:
         call = _call_of(tape, line)
-        world = tapes.world_before(call)
+        world = worlds.world_before(call)
         server.reset(**world.seed())
         operation = {"method": call.method, "path": call.path, "body": json.dumps(call.sent)}
         operation["operation_id"] = line["operation_id"]

@@ -12,8 +12,9 @@ from itertools import groupby
 
 from mailchimp_emulator import hashing
 
-from . import tapes
-from .tapes import Json, Tape, World
+from . import tapes, worlds
+from .tapes import Json, Tape
+from .worlds import World
 
 NEVER = "9"
 _FIT = ("status", "unsubscribed_by", "last_changed", "timestamp_opt")
@@ -95,7 +96,7 @@ def _in_file(told: list[Tape]) -> list[Scene]:
     return [
         Scene(
             tape,
-            tapes.world_before(tape),
+            worlds.world_before(tape),
             after=moment or max((earlier for earlier in moments[:place] if earlier), default=""),
             before=moment or next((later for later in moments[place:] if later), NEVER),
         )

@@ -1,6 +1,5 @@
 """The command by itself, as a stranger starts it."""
 
-import http.client
 import json
 import re
 import subprocess
@@ -8,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from mailchimp_emulator.serve import Running
+
+from .calling import Caller
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
@@ -31,16 +34,12 @@ def test_the_command_prints_an_address_a_key_and_an_audience_that_work(tmp_path)
         told = "".join(process.stdout.readline() for _ in range(3))
         port = int(re.search(r"http://127\.0\.0\.1:(\d+)/", told)[1])
         key = re.search(r"\w{32}-us6", told)[0]
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("GET", "/us6/3.0/lists/abc123def4", headers={"Authorization": f"Bearer {key}"})
-        reply = connection.getresponse()
-        name = json.loads(reply.read())["name"]
-        connection.close()
+        heard = Caller(Running(port), key, dc="us6").ask("GET", "/lists/abc123def4")
         process.terminate()
         process.wait(20)
 
     assert "abc123def4" in told
-    assert (reply.status, name) == (200, "News")
+    assert (heard.status, heard.body["name"]) == (200, "News")
 
 
 @pytest.mark.parametrize(

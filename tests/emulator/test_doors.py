@@ -1,7 +1,6 @@
 """Who is let in, how many at once, and what a senseless request gets."""
 
 import base64
-import http.client
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -49,13 +48,9 @@ def test_a_key_is_unknown_at_another_data_centre(shop):
 
 
 def test_the_api_is_also_there_without_a_data_centre_in_the_path(shop):
-    connection = http.client.HTTPConnection("127.0.0.1", shop.emulator.port)
-    connection.request("GET", "/3.0/", headers=basic(f"x:{KEY}"))
+    heard = shop.send("GET", "/3.0/", None, shop.credentials())
 
-    reply = connection.getresponse()
-
-    assert (reply.status, json.loads(reply.read())["role"]) == (200, "owner")
-    connection.close()
+    assert (heard.status, heard.body["role"]) == (200, "owner")
 
 
 def test_a_disabled_user_is_turned_away_and_a_viewer_may_only_look(emulator):

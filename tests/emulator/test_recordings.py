@@ -7,9 +7,10 @@ import re
 
 import pytest
 
-from . import coverage, likeness, playing, stories, tapes
+from . import coverage, likeness, playing, stories, tapes, worlds
 from .likeness import Names
-from .tapes import TAPES, World
+from .tapes import TAPES
+from .worlds import World
 
 LIBRARY = tapes.library() if TAPES.is_dir() else ()
 NOT_FOLLOWED = coverage.not_followed()
@@ -36,7 +37,7 @@ def test_an_exchange_that_is_not_followed_comes_out_otherwise(server, tape):
 def test_the_recordings_of_one_contact_are_one_story(server, story):
     """Exchange after exchange on one emulator; ids that Mailchimp made up once have to stay what they are."""
     queues, names, chapters = stories.scenes(story), Names(), 0
-    fields = tapes.fields_in(story)
+    fields = worlds.fields_in(story)
     server.reset(**World("").seed())
     while any(queues):
         rows = server.members(tapes.list_of(story[0])) if chapters else []
