@@ -31,6 +31,10 @@ class Names:
     def agree(self, theirs: object, ours: object) -> bool:
         return self._ours.setdefault(theirs, ours) == ours and self._theirs.setdefault(ours, theirs) == theirs
 
+    def stands(self, ours: object, theirs: object) -> bool:
+        """Whether that is known already."""
+        return self._theirs.get(ours) == theirs
+
     def translated(self, text: str) -> str:
         """A recorded text with the emulator's ids in it."""
         for theirs, ours in self._ours.items():
@@ -107,7 +111,9 @@ def _the_request_id(it: Comparison, _recorded: Any, ours: Any) -> bool:
 
 
 def _the_callers(it: Comparison, recorded: Any, ours: Any) -> bool:
-    return ours == recorded or (ours == CALLER and recorded not in it.tape.asked.values())
+    if ours == CALLER and recorded not in it.tape.asked.values():
+        return (tapes.makes_a_member(it.tape) or it.names.stands(ours, recorded)) and it.names.agree(recorded, ours)
+    return bool(ours == recorded)
 
 
 def _empty(_it: Comparison, recorded: Any, ours: Any) -> bool:

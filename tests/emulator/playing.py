@@ -69,7 +69,8 @@ def _run_batch(server: Running, caller: Caller, told: Json) -> str:
     failing = [{"method": "PUT", "path": "/lists"}] * told["errored_operations"]
     fine = [{"method": "GET", "path": "/ping"}] * (told["total_operations"] - told["errored_operations"])
     server.control("clock", {"now": told["submitted_at"]})
-    server.control("latency", [{"base_ms": 20}])  # so that it is not finished before the clock was set
+    slowly = {"path": "^/(lists|ping)$", "base_ms": 400}  # so that the clock is set before it is finished
+    server.control("latency", [slowly])
     path = f"/batches/{caller.ask('POST', '/batches', {'operations': failing + fine}).body['id']}"
     server.control("clock", {"now": told["completed_at"]})
     server.control("latency", [])

@@ -29,10 +29,6 @@ class Scene:
     after: str
     before: str
 
-    @property
-    def dated(self) -> bool:
-        return self.after == self.before
-
     def moment(self, *, fits: bool) -> str:
         """When to play it: refusals as early as they fit, all else when its effect is first told."""
         return self.after if fits and self.tape.status >= 400 else self.before
@@ -64,7 +60,7 @@ def told_in(library: Iterable[Tape]) -> tuple[tuple[Tape, ...], ...]:
 
 
 def _contact(tape: Tape, contacts: dict[str, str]) -> tuple[str, str, str]:
-    return (tape.age, tape.path.split("/")[2], contacts[_hashes(tape)[0]])
+    return (tape.age, tapes.list_of(tape), contacts[_hashes(tape)[0]])
 
 
 def _hashes(tape: Tape) -> list[str]:

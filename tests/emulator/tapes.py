@@ -154,6 +154,18 @@ def sent_by(tape: Tape) -> Json:
     return {name: value for name, value in tape.asked.items() if value is not None}
 
 
+def could_make(tape: Tape) -> bool:
+    """Whether the request has what a new member needs."""
+    sent = sent_by(tape)
+    return "email_address" in sent and ("status" in sent or "status_if_new" in sent)
+
+
+def makes_a_member(tape: Tape) -> bool:
+    """Whether the answer is somebody who was nobody before: added, or put and opted in at that moment."""
+    opted_in_now = tape.body.get("timestamp_opt") == tape.body.get("last_changed")
+    return tape.method == "POST" or (tape.method == "PUT" and could_make(tape) and opted_in_now)
+
+
 def summary(*, passed: int, failed: int) -> str:
     """The line about the recordings at the end of a test run."""
     everything_known, contradicted = len(library()), len(coverage.not_followed())

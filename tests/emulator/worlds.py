@@ -14,7 +14,7 @@ from typing import Any
 from mailchimp_emulator import hashing
 
 from . import tapes
-from .tapes import DC, KEY, MEMBER_PATH, Json, Tape, addresses, list_of, members_of, sent_by
+from .tapes import DC, KEY, MEMBER_PATH, Json, Tape, addresses, could_make, list_of, makes_a_member, members_of, sent_by
 
 _LIST_PATH = re.compile(r"/lists/(?P<list_id>[^/]+).*")
 
@@ -138,16 +138,10 @@ def _members(tape: Tape, world: World) -> None:
         world.people = [Person(person, {"status": "archived"})] if match["hash"] else []
     elif match["tags"] and tape.method == "GET":
         world.people = [Person(person, {"tags": [_tag(tag) for tag in tape.body["tags"]]})]
-    elif tape.status < 300 or tape.method == "PATCH" or (tape.method == "PUT" and not _could_make(tape)):
+    elif tape.status < 300 or tape.method == "PATCH" or (tape.method == "PUT" and not could_make(tape)):
         world.people = [Person(person)]
     if "is already in this list" in str(tape.body.get("errors")):
         world.people = [Person(person), Person(sent)]
-
-
-def _could_make(tape: Tape) -> bool:
-    """Whether the request has what a new member needs."""
-    sent = sent_by(tape)
-    return "email_address" in sent and ("status" in sent or "status_if_new" in sent)
 
 
 def _person_in(tape: Tape, world: World, key: str | None) -> str:
@@ -164,8 +158,7 @@ def _person_in(tape: Tape, world: World, key: str | None) -> str:
 def _answered(tape: Tape, world: World, person: str) -> None:
     """The member of the answer: nobody, if the answer made them; else as they are, but for what was sent."""
     body, sent = tape.body, sent_by(tape)
-    opted_in = body.get("timestamp_opt")
-    if tape.method == "POST" or (tape.method == "PUT" and _could_make(tape) and opted_in == body.get("last_changed")):
+    if makes_a_member(tape):
         world.absent.add(body["id"])
         return
     known = {"merge_fields": {tag: value for tag, value in body["merge_fields"].items() if tag not in _values(sent)}}
