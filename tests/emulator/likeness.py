@@ -6,7 +6,7 @@ made it up or because newer recordings say otherwise, is listed here by name, wi
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class Comparison:
     tape: Tape
     request_id: str = ""
     names: Names = field(default_factory=Names)
-    in_order: bool = True  # whether the order of tags is known: not within one call that set several
+    tag_calls: Sequence[Collection[str]] | None = None  # in a story, what each call set, the newest first
     described: bool = True  # whether every key of it is held against Mailchimp's description as well
     differences: list[str] = field(default_factory=list)
 
@@ -57,9 +57,11 @@ class Comparison:
         self.differences.append(f"{place or 'the body'}: {why}")
 
 
-def differences(tape: Tape, heard: Heard, names: Names | None = None, *, in_order: bool = True) -> list[str]:
+def differences(
+    tape: Tape, heard: Heard, names: Names | None = None, tag_calls: Sequence[Collection[str]] | None = None
+) -> list[str]:
     """What is not as recorded; empty if nothing is."""
-    it = Comparison(tape, heard.headers.get("x-request-id", ""), names or Names(), in_order)
+    it = Comparison(tape, heard.headers.get("x-request-id", ""), names or Names(), tag_calls)
     if heard.status != tape.status:
         it.differ("status", f"{heard.status}, recorded {tape.status} ({heard.body})")
     else:
@@ -144,10 +146,13 @@ def _an_archive(it: Comparison, _recorded: Any, ours: Any) -> bool:
     return re.fullmatch(rf"http.*/{it.names.translated(it.tape.body['id'])}-response\.tar\.gz\?.*", ours) is not None
 
 
-def _tags(it: Comparison, recorded: Any, ours: Any) -> bool:
-    if it.in_order:
-        return [tag["name"] for tag in ours] == [tag["name"] for tag in recorded]
-    return {tag["name"]: tag for tag in ours}.keys() == {tag["name"]: tag for tag in recorded}.keys()
+def _tags(it: Comparison, recorded: list[Json], ours: list[Json]) -> bool:
+    """The same tags in the same order; those that one call set have none among themselves."""
+    theirs, now = ([tag["name"] for tag in tags] for tags in (recorded, ours))
+    if it.tag_calls is None:
+        return now == theirs
+    calls = [next(number for number, call in enumerate(it.tag_calls) if name in call) for name in now]
+    return set(now) == set(theirs) and calls == sorted(calls)
 
 
 _ACCOUNT = "email|first_name|last_name|username|avatar_url|member_since|pricing_plan_type|first_payment"

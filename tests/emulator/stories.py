@@ -50,6 +50,13 @@ def _agree(known: Json, row: Json) -> bool:
     )
 
 
+def tags_set(tape: Tape) -> list[str]:
+    """The tags that a call gives to a contact."""
+    if not tape.path.endswith("/tags") or tape.status >= 400:
+        return []
+    return [tag["name"] for tag in tape.asked.get("tags", ()) if tag["status"] == "active"]
+
+
 def told_in(library: Iterable[Tape]) -> tuple[tuple[Tape, ...], ...]:
     """The recordings of each contact that has several, in the order of the files."""
     told = [tape for tape in library if tape.provenance == "recorded" and tapes.about_one_member(tape)]
