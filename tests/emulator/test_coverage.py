@@ -1,6 +1,7 @@
-"""COVERAGE.md is true: it names every call, and tests that exist."""
+"""COVERAGE.md is true: it names every call, and tests that exist. So are the quirks written down for people."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def test_what_is_ticked_is_shown_by_tests_that_exist(claim):
     assert bool(claim.source)
     for file, functions in claim.tests:
         assert set(functions) <= _functions_of(HERE / f"{file}.py"), file
+
+
+def test_the_quirks_name_tests_that_exist():
+    text = (HERE.parents[1] / "docs" / "mailchimp-quirks.md").read_text()
+    named = re.findall(r"(test_\w+): (test_\w+(?:, test_\w+)*) \|$", text, re.MULTILINE)
+
+    assert len(named) > 30
+    for file, functions in named:
+        for function in functions.split(", "):
+            assert any(function in _functions_of(HERE / f"{one}.py") for one in {file, *_FILES}), function
+
+
+_FILES = [path.stem for path in HERE.glob("test_*.py")]
 
 
 def _functions_of(file: Path) -> set[str]:
