@@ -90,7 +90,7 @@ def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[s
     for name in ("interests", "location"):
         if isinstance(item.get(name), dict):
             item[name] = _without_nulls(item[name])
-    if set(item) - _KNOWN or not (item.get("status") or item.get("status_if_new")):
+    if item.keys() - _KNOWN or item.keys().isdisjoint(("status", "status_if_new")):
         raise problems.not_validated()
     problem = schema.member_problem(item, needs=("email_address",))
     if problem:
@@ -103,6 +103,8 @@ def _write(call: Call, audience: Audience, body: Mapping[str, Any], item: dict[s
     returns = member.status == "archived" and item.get("status", "archived") != "archived"
     if not body.get("update_existing") and not returns:
         raise AlreadyMember(item["email_address"])
+    if returns:
+        item = {"merge_fields": {}, **item}
     rules.update(audience, member, item, call.writer, check_required=check_required)
     _write_tags(call, audience, member, body, item)
     return returns, member

@@ -1,6 +1,6 @@
 """One function per call of the API: a `Call` in, a `Reply` out, refusals raised as `Problem`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,11 +126,12 @@ def post_member(call: Call) -> Reply:
     rules.update(
         audience,
         member,
-        body,
+        {"merge_fields": {}, **body},
         call.writer,
         check_required=call.check_required(),
         renew_opt_in=body["status"] == "subscribed",
     )
+    _set_tags(call, audience, member, body.get("tags", ()), ())
     return _member(call, audience, member)
 
 
@@ -204,15 +205,20 @@ def post_member_tags(call: Call) -> Reply:
     """Add the active, remove the inactive; nothing else is touched, and an empty list changes nothing."""
     audience, member = call.member()
     tags = _tag_changes(schema.an_object(call.body))
-    on = [name for name, status in tags if status == "active"]
-    off = [name for name, status in tags if status == "inactive"]
-    if rules.set_tags(audience, member, on, off, call.writer):
-        audience.touch(member, call.writer.now())
-        call.writer.wrote(audience, member)
+    on = [name for name, status in tags.items() if status == "active"]
+    off = [name for name, status in tags.items() if status == "inactive"]
+    _set_tags(call, audience, member, on, off)
     return Reply(None)
 
 
-def _tag_changes(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _set_tags(call: Call, audience: Audience, member: Member, on: Iterable[str], off: Iterable[str]) -> None:
+    if rules.set_tags(audience, member, on, off, call.writer):
+        audience.touch(member, call.writer.now())
+        call.writer.wrote(audience, member)
+
+
+def _tag_changes(body: Mapping[str, Any]) -> dict[str, str]:
+    """The status asked for, by name; of several words about one name the last counts."""
     tags = body.get("tags")
     if tags is None:
         raise problems.not_validated(problems.required("tags"))
@@ -227,7 +233,7 @@ def _tag_changes(body: Mapping[str, Any]) -> list[tuple[str, str]]:
             errors += schema.tag_status(f"{place}.status", item.get("status"))
     if errors:
         raise problems.not_validated(*errors)
-    return [(item["name"], item["status"]) for item in tags]
+    return {item["name"]: item["status"] for item in tags}
 
 
 def select(audience: Audience, wanted: asked.MemberFilter) -> list[Member]:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from mailchimp_emulator import rules
+from mailchimp_emulator import hashing, merge, problems, rules
 from mailchimp_emulator.events import Cause
 from mailchimp_emulator.problems import Problem
 from mailchimp_emulator.rules import Writer
-from mailchimp_emulator.seeding import UnclearError, choice, known, text
+from mailchimp_emulator.seeding import UnclearError, choice, known, mapping, text
 from mailchimp_emulator.state import Audience, Member, State
 
 _BY_MERCHANT = ("unsubscribe_admin", "merge", "archive", "delete_permanent")
@@ -22,6 +22,8 @@ def happen(state: State, body: Any, place: str = "member_event") -> None:
         raise UnclearError(f"{place}.list_id: there is no audience {given['list_id']!r}")
     email = text(given.get("email"), f"{place}.email")
     event = choice(given.get("event"), f"{place}.event", ("signup", *EVENTS))
+    for field, message in merge.schema_errors(mapping(given.get("merge_fields", {}), f"{place}.merge_fields")):
+        raise UnclearError(f"{place}.{field}: {message}")
     writer = Writer(state, f"member_event {event}", "", _cause(event, given, place))
     try:
         if event == "signup":
@@ -54,15 +56,17 @@ def _complain(audience: Audience, member: Member, _given: dict[str, Any], writer
 
 
 def _leave(audience: Audience, member: Member, writer: Writer, reason: str) -> None:
-    """The person's own no; it outranks an earlier unsubscribe by the merchant."""
+    """The person's own no; it outranks an earlier unsubscribe by the merchant. Said twice it changes nothing."""
+    before = member.status, member.unsubscribed_by, member.unsubscribe_reason
     member.unsubscribed_by, member.unsubscribe_reason = "user", reason
     rules.apply_status(audience, member, "unsubscribed", writer, by="user", reason=reason)
-    _changed(audience, member, writer)
+    if before != (member.status, member.unsubscribed_by, member.unsubscribe_reason):
+        _changed(audience, member, writer)
 
 
 def _bounce(audience: Audience, member: Member, _given: dict[str, Any], writer: Writer) -> None:
-    rules.apply_status(audience, member, "cleaned", writer)
-    _changed(audience, member, writer)
+    if rules.apply_status(audience, member, "cleaned", writer):
+        _changed(audience, member, writer)
 
 
 def _edit(audience: Audience, member: Member, given: dict[str, Any], writer: Writer) -> None:
@@ -75,6 +79,8 @@ def _change_address(audience: Audience, member: Member, given: dict[str, Any], w
     rules.check_address(address)
     if audience.find_address(address):
         raise UnclearError("member_event.new_email: the address is a member already")
+    if hashing.subscriber_hash(address) in audience.forgotten:
+        raise problems.forgotten_address(address)
     writer.note(audience, member, "address", "email_address", member.email_address, address)
     audience.rename(member, address)
     _changed(audience, member, writer)
@@ -116,11 +122,12 @@ def _sign_up(audience: Audience, email: str, given: dict[str, Any], writer: Writ
         member.source = "Hosted Signup Form"
         member.timestamp_signup = writer.now()
     elif member.status != "subscribed":
-        rules.set_fields(audience, member, body["merge_fields"], writer)
+        changed = rules.set_fields(audience, member, body["merge_fields"], writer)
+        changed |= member.timestamp_signup != writer.now()
         member.timestamp_signup = writer.now()
         if status == "pending":
-            rules.apply_status(audience, member, "pending", writer)
-            _changed(audience, member, writer)
+            if rules.apply_status(audience, member, "pending", writer) or changed:
+                _changed(audience, member, writer)
         else:
             _join(audience, member, writer)
 

@@ -169,10 +169,10 @@ def update(
         writer.wrote(audience, member)
 
 
-def set_fields(audience: Audience, member: Member, sent: Mapping[str, Any], writer: Writer) -> None:
-    """Change merge fields as part of something larger, which the caller ends with `wrote`."""
+def set_fields(audience: Audience, member: Member, sent: Mapping[str, Any], writer: Writer) -> bool:
+    """Change merge fields as part of something larger, which the caller ends with `wrote`; whether any changed."""
     values = merge.checked(audience.merge_fields, sent, member.values, check_required=False)
-    _apply_values(audience, member, values, writer)
+    return _apply_values(audience, member, values, writer)
 
 
 def apply_status(

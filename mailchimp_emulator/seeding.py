@@ -26,6 +26,7 @@ from mailchimp_emulator.state import (
 
 ROLES = ("owner", "admin", "manager", "author", "viewer")
 DEFAULT_DC = "us14"
+_END_OF_TIME = 253_402_300_800  # the year 10000
 _DC = re.compile(r"[a-z]{2,4}[0-9]{1,3}")
 _STANDARD_FIELDS = (
     {"tag": "FNAME", "name": "First Name", "type": "text", "options": {"size": 25}},
@@ -105,12 +106,10 @@ def latencies(body: Any) -> list[Latency]:
 
 def known(body: Any, place: str, *names: str) -> dict[str, Any]:
     """The body as an object with only these keys."""
-    if not isinstance(body, dict):
-        raise UnclearError(f"{place}: an object is needed")
-    for name in body:
+    for name in mapping(body, place):
         if name not in names:
             raise UnclearError(f"{place}: unknown key {name!r}; known are {', '.join(names)}")
-    return body
+    return mapping(body, place)
 
 
 def rows(body: Any, place: str) -> list[Any]:
@@ -121,12 +120,18 @@ def rows(body: Any, place: str) -> list[Any]:
 
 def moment(value: Any, place: str) -> int:
     """A moment written in ISO 8601 or as seconds since 1970."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _END_OF_TIME:
         return int(value)
     try:
         return clock.read(value)
     except (TypeError, ValueError):
         raise UnclearError(f"{place}: {value!r} is no moment") from None
+
+
+def mapping(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UnclearError(f"{place}: an object is needed")
+    return value
 
 
 def text(value: Any, place: str) -> str:
@@ -251,7 +256,7 @@ def add_merge_field(audience: Audience, body: Any, place: str) -> MergeField:
         default_value=text(given.get("default_value", ""), f"{place}.default_value"),
         public=bool(given.get("public", True)),
         display_order=number + 1,
-        options=dict(given.get("options", {})),
+        options=dict(mapping(given.get("options", {}), f"{place}.options")),
         help_text=text(given.get("help_text", ""), f"{place}.help_text"),
     )
     if tag in audience.merge_fields:
@@ -310,7 +315,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         status=status,
         values={
             audience.merge_fields[tag].merge_id: value
-            for tag, value in given.get("merge_fields", {}).items()
+            for tag, value in mapping(given.get("merge_fields", {}), f"{place}.merge_fields").items()
             if value != "" and tag in audience.merge_fields
         },
         last_changed=changed,
@@ -322,7 +327,7 @@ def _add_member(state: State, audience: Audience, body: Any, place: str) -> None
         interests=_interests(audience, given.get("interests", []), f"{place}.interests"),
         unsubscribed_at=changed if status == "unsubscribed" else None,
     )
-    for item in given.get("tags", ()):
+    for item in rows(given.get("tags", []), f"{place}.tags"):
         member.tags += (_tag(audience, item, changed, f"{place}.tags"),)
     by = given.get("unsubscribed_by", "user" if status == "unsubscribed" else "")
     member.unsubscribed_by = choice(by, f"{place}.unsubscribed_by", ("user", "admin", ""))
@@ -358,7 +363,7 @@ def _generated(body: Any, place: str) -> Iterator[dict[str, Any]]:
         return
     given = known(body, place, "count", "email", "status", "merge_fields", "last_changed")
     email = text(given.get("email", "c{}@inbox.example"), f"{place}.email")
-    values = given.get("merge_fields", {})
+    values = mapping(given.get("merge_fields", {}), f"{place}.merge_fields")
     rest: dict[str, Any] = {name: given[name] for name in ("status", "last_changed") if name in given}
     for number in range(1, whole(given.get("count", 0), f"{place}.count") + 1):
         yield {

@@ -223,6 +223,15 @@ def test_an_empty_or_idle_tag_call_does_not_move_last_changed(emulator, shop):
     assert shop.member(ANN).body["last_changed"] == NOON
 
 
+def test_of_several_words_about_one_tag_the_last_counts(shop):
+    shop.add(ANN, tags=["held"])
+    words = [("held", "inactive"), ("held", "active"), ("absent", "active"), ("absent", "inactive")]
+
+    shop.ask("POST", f"{shop.members}/{ANN}/tags", {"tags": [{"name": name, "status": word} for name, word in words]})
+
+    assert [tag["name"] for tag in shop.member(ANN).body["tags"]] == ["held"]
+
+
 def test_tags_of_an_unknown_member_are_404(shop):
     assert shop.ask("POST", f"{shop.members}/{ANN}/tags", {"tags": []}).status == 404
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-from .calling import Caller, world
+from mailchimp_emulator.serve import ControlError
+
+from .calling import NOON, Caller, world
 
 ANN = "ann@inbox.example"
 OK, COMPLIANCE, EXISTS = "ok", "Member In Compliance State", "Member Exists"
@@ -216,3 +218,42 @@ def test_an_archived_member_added_as_pending_has_no_new_opt_in_before_the_click(
 
     assert (added["status"], added["timestamp_opt"], added["ip_opt"]) == ("pending", early, "203.0.113.1")
     assert shop.member(ANN).body["timestamp_opt"] > early
+
+
+def test_adding_again_brings_the_tags_along(emulator):
+    shop = world(emulator, {"email_address": ANN, "status": "archived", "tags": ["old"]})
+
+    added = shop.add(ANN, tags=["new"]).body
+
+    assert [tag["name"] for tag in added["tags"]] == ["new", "old"]
+
+
+def test_adding_again_asks_for_required_fields_like_any_addition(emulator):
+    must = [{"tag": "MUST", "required": True}]
+    shop = world(emulator, {"email_address": ANN, "status": "archived"}, merge_fields=must)
+
+    refused = [shop.add(ANN).body["detail"], shop.bulk({"email_address": ANN, "status": "subscribed"}).body["errors"]]
+    added = shop.add(ANN, merge_fields={"MUST": "x"})
+
+    assert refused[0] == refused[1][0]["error"] == "Your merge fields were invalid."
+    assert added.status == 200
+
+
+@pytest.mark.parametrize("event", ["unsubscribe", "complaint", "hard_bounce"])
+def test_what_happens_twice_changes_nothing_the_second_time(emulator, event):
+    shop = world(emulator, {"email_address": ANN})
+    shop.happens(ANN, event)
+    emulator.control("clock", {"now": "2026-03-02T00:00:00Z"})
+
+    shop.happens(ANN, event)
+
+    assert shop.member(ANN).body["last_changed"] == NOON
+
+
+def test_a_person_cannot_move_to_a_permanently_deleted_address(emulator):
+    shop = world(emulator, {"email_address": ANN}, forgotten=["gone@inbox.example"])
+
+    with pytest.raises(ControlError, match="was permanently deleted"):
+        shop.happens(ANN, "address", new_email="gone@inbox.example")
+
+    assert shop.member(ANN).status == 200
