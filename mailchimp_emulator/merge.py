@@ -99,7 +99,7 @@ def _number(_field: MergeField, value: Any) -> int | float:
 
 def _whole(text: str) -> int | float:
     """A number that 64 bits cannot hold loses its last digits, as JSON readers make it do."""
-    value = int(text)
+    value = int(text) if len(text) <= 20 else float(text)
     return value if abs(value) < 2**63 else float(value)
 
 

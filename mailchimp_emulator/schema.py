@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -18,18 +18,34 @@ _TWO_FORMS = re.compile(
 )
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)\s*")
 
+DEEPEST = 100
 Errors = list[tuple[str, str]]
 Check = Callable[[str, Any], Errors]
 
 
 def read_json(raw: bytes) -> Any:
-    """The body as JSON; None if there is none. Refuses NaN, infinities and lone surrogates."""
+    """The body as JSON; None if there is none. Refuses NaN, infinities, lone surrogates and deep nesting."""
     if not raw.strip():
         return None
     try:
-        return orjson.loads(raw)
+        body = orjson.loads(raw)
     except orjson.JSONDecodeError:
         raise json_parse_exception() from None
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST and _is_deep(body):
+        raise json_parse_exception()
+    return body
+
+
+def _is_deep(body: Any) -> bool:
+    """Whether anything is nested more than `DEEPEST` deep."""
+    level = [body]
+    for _ in range(DEEPEST + 1):
+        level = [inner for value in level for inner in _inside(value)]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def an_object(body: Any) -> dict[str, Any]:

@@ -8,64 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mailchimp_emulator import hashing, merge, routes
-from mailchimp_emulator.serve import Running
+from mailchimp_emulator import routes
 
-from .calling import KEY, LIST, Caller
+from .calling import LIST
+from .everything import ANN, RIGHT, everything, ids_in
 
-ANN = "ann@inbox.example"
-PERSON = {
-    "email_address": ANN,
-    "status": "subscribed",
-    "status_if_new": "pending",
-    "merge_fields": {
-        "TEXT": "Ann",
-        "NUMBER": 1,
-        "PHONE": "1",
-        "DATE": "2026-01-02",
-        "BIRTHDAY": "01/02",
-        "ZIP": "12345",
-        "URL": "http://shop.example/",
-        "DROPDOWN": "S",
-        "ADDRESS": {"addr1": "1 High St", "city": "Perth", "state": "WA", "zip": "6000"},
-    },
-    "interests": {"aaaaaaaaaa": True},
-    "marketing_permissions": [{"marketing_permission_id": "bbbbbbbbbb", "enabled": True}],
-    "location": {"latitude": 1.5, "longitude": -1.5},
-    "language": "de",
-    "vip": True,
-    "ip_opt": "203.0.113.1",
-    "timestamp_opt": "2026-01-02T03:04:05Z",
-    "tags": ["new", "old"],
-}
-AUDIENCE = {
-    "name": "Second",
-    "permission_reminder": "You signed up.",
-    "email_type_option": False,
-    "contact": {"company": "Opal", "address1": "1 High St", "city": "Perth", "country": "AU"},
-    "campaign_defaults": {"from_name": "Opal", "from_email": ANN, "subject": "", "language": "en"},
-}
-FIELD = {"name": "Size", "type": "dropdown", "tag": "SIZE", "required": False, "options": {"choices": ["S", "M"]}}
-HOOK = {"url": "http://127.0.0.1:1/hook", "events": {"subscribe": True}, "sources": {"api": True}}
-OPERATION = {
-    "method": "POST",
-    "path": f"/lists/{LIST}/members",
-    "operation_id": "1",
-    "body": "{}",
-    "params": {"count": 1},
-}
-RIGHT: dict[str, Any] = {  # by the end of the path, bodies that a call takes
-    "/members": PERSON,
-    "/members/{member}": PERSON,
-    "/tags": {"tags": [{"name": "new", "status": "active"}, {"name": "old", "status": "inactive"}], "is_syncing": True},
-    "/lists": AUDIENCE,
-    "/lists/{list_id}": {"members": [PERSON], "update_existing": True, "sync_tags": True},
-    "/merge-fields": FIELD,
-    "/merge-fields/{merge_id}": FIELD,
-    "/webhooks": HOOK,
-    "/webhooks/{webhook_id}": HOOK,
-    "/batches": {"operations": [OPERATION]},
-}
 MOMENTS = ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00", "yesterday")
 FIELDS_OF_REPLIES = ("members.id", "lists", "total_items,_links", "id", "..,.", "tags.name")
 QUESTIONS = {
@@ -127,27 +74,3 @@ def test_anything_asked_gets_an_answer_or_a_problem(emulator, method, template, 
     heard = caller.ask(method, f"{path}?{urlencode(drawn.draw(queries))}", body)
 
     assert heard.status in (200, 204) or 400 <= heard.status < 500
-
-
-def everything(emulator: Running) -> Caller:
-    """An account that may make audiences; in the one it has are Ann, and something of every kind."""
-    audience = {
-        "id": LIST,
-        "members": [{"email_address": ANN, "tags": ["old"]}],
-        "merge_fields": [{"tag": kind.upper(), "type": kind, "options": {"choices": ["S"]}} for kind in merge.TYPES],
-        "marketing_permissions": [{"id": "bbbbbbbbbb", "text": "Email"}],
-        "interests": ["aaaaaaaaaa"],
-        "webhooks": [{"id": "dddddddddd", "url": "http://127.0.0.1:1/"}],
-    }
-    emulator.reset(accounts=[{"users": [{"keys": [KEY]}], "may_create": True, "lists": [audience]}])
-    return Caller(emulator)
-
-
-def ids_in(caller: Caller, template: str) -> dict[str, str]:
-    """What stands for the parts of a path so that it leads to something."""
-    known = {"list_id": LIST, "member": hashing.subscriber_hash(ANN), "merge_id": "1", "webhook_id": "dddddddddd"}
-    if "{batch_id}" in template:
-        known["batch_id"] = caller.ask("POST", "/batches", {"operations": [{"method": "GET", "path": "/ping"}]}).body[
-            "id"
-        ]
-    return known
