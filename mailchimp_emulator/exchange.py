@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import re
 import time
 import uuid
@@ -19,11 +18,12 @@ from mailchimp_emulator.faults import STATUS_KINDS, Fault
 from mailchimp_emulator.handlers import Reply
 from mailchimp_emulator.problems import Problem
 from mailchimp_emulator.routes import Emulator, Task
-from mailchimp_emulator.state import LogRow, User
+from mailchimp_emulator.state import LogRow, State, User
 
 SIMULTANEOUS = 10
 MAX_BODY = 10_000_000
 MAX_BATCH_BODY = 20_000_000  # room for the 57,000 operations somebody reported
+MAX_HEAD = 16_384  # request line and headers
 _BATCHES = "/batches"
 _API_PATH = re.compile(r"(?:/(?P<dc>[a-z]{2,4}[0-9]{1,3}))?/3\.0(?P<path>/.*)?", re.DOTALL)
 _NOTICED_AFTER = 0.05
@@ -36,6 +36,24 @@ class Answer:
     status: int
     body: bytes
     headers: dict[str, str]
+
+
+def refusal(state: State, problem: Problem, *, dc: str | None = None, request_id: str = "") -> Answer:
+    """The problem as a reply, also to what never became a call."""
+    request_id = request_id or str(uuid.uuid4())
+    headers = _headers(state, "application/problem+json; charset=utf-8", request_id)
+    host = f"https://{dc or state.accounts[0].dc}.api.mailchimp.com"
+    headers["Link"] = f'<{host}/schema/3.0/Definitions/ProblemDetailDocument.json>; rel="describedBy"'
+    return Answer(problem.status, orjson.dumps(problem.document(request_id)), headers | dict(problem.headers))
+
+
+def _headers(state: State, content_type: str, request_id: str) -> dict[str, str]:
+    return {
+        "Server": "openresty",
+        "Content-Type": content_type,
+        "X-Request-Id": request_id,
+        "Date": clock.header(state.clock.now()),
+    }
 
 
 class HungUpError(Exception):
@@ -129,6 +147,8 @@ class _Exchange:
 
     def _user(self) -> User | Problem:
         """Who asks, or why they are not let in. The key's data centre must be that of the path."""
+        if _head_size(self.scope) > MAX_HEAD:
+            return problems.bad_request()
         try:
             key = _key(self.method, self.headers, self.query)
         except Problem as problem:
@@ -226,11 +246,7 @@ class _Exchange:
         return Answer(200, orjson.dumps(reply.body), headers)
 
     def _refusal(self, problem: Problem) -> Answer:
-        headers = self._headers("application/problem+json; charset=utf-8")
-        document = f"https://{self._dc()}.api.mailchimp.com/schema/3.0/Definitions/ProblemDetailDocument.json"
-        headers |= {"Link": f'<{document}>; rel="describedBy"', **problem.headers}
-        body = orjson.dumps(problem.document(self.request_id))
-        return Answer(problem.status, body, headers)
+        return refusal(self.state, problem, dc=self.dc, request_id=self.request_id)
 
     def _faulty(self, fault: Fault) -> Answer:
         """The reply of a fault that is a status; without a body it is bare, as from the edge."""
@@ -245,15 +261,16 @@ class _Exchange:
         return answer
 
     def _headers(self, content_type: str) -> dict[str, str]:
-        return {
-            "Server": "openresty",
-            "Content-Type": content_type,
-            "X-Request-Id": self.request_id,
-            "Date": clock.header(self.state.clock.now()),
-        }
+        return _headers(self.state, content_type, self.request_id)
 
     def _dc(self) -> str:
         return self.dc or self.state.accounts[0].dc
+
+
+def _head_size(scope: Scope) -> int:
+    """Of request line and headers, as sent without superfluous white space."""
+    line = len(f"{scope['method']}  HTTP/1.1\r\n\r\n") + len(scope["raw_path"]) + len(scope["query_string"])
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
 
 
 def _key(method: str, headers: Mapping[str, str], query: Mapping[str, str]) -> str:
@@ -266,7 +283,7 @@ def _key(method: str, headers: Mapping[str, str], query: Mapping[str, str]) -> s
     elif scheme.lower() == "basic":
         try:
             in_header = base64.b64decode(credentials, validate=True).decode().partition(":")[2].strip()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or no UTF-8 in it
             raise problems.key_invalid() from None
     if in_header and in_query and in_header != in_query:
         raise problems.keys_disagree()

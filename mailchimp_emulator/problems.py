@@ -195,6 +195,10 @@ def nested_too_deeply() -> Problem:
     return Problem(414, "Resource Nesting Too Deep", "The sub-resource requested is nested too deeply.")
 
 
+def request_timeout() -> Problem:
+    return Problem(408, "Request Timeout", "Your request was not complete in time.")
+
+
 def override_needs_post() -> Problem:
     detail = "You can only use the X-HTTP-Method-Override header with the POST method."
     return Problem(422, "InvalidMethodOverride", detail)
