@@ -1,7 +1,8 @@
 """The smallest safe change: verdict and known member in, one decision out.
 
 No path leads from here to a subscribed member but `Add`, which Mailchimp ignores for whoever is already
-there, and `Undo`, which is built only where the last unsubscribe was ours and nobody acted since (B2).
+there, `Undo`, which is built only where the last unsubscribe was ours and nobody acted since (B2), and `Move`,
+which keeps the status of a member that is subscribed already. `Ask` leaves the answer to the person.
 """
 
 from __future__ import annotations
@@ -9,19 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from nexpura.audience.consent import Granted, Verdict, Withheld
 from nexpura.audience.desired import DesiredMember, Terms, member_for
 from nexpura.audience.facts import AddressFacts
 from nexpura.audience.member import Cause, KnownMember, Refusal, Status
-from nexpura.audience.plan import Add, Bucket, Decision, NoChange, OptOut, Undo, Update
+from nexpura.audience.plan import Add, Ask, Bucket, Decision, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised when a rule changes what it decides: every address is then looked at again."""
 
 MAILABLE = (Status.SUBSCRIBED, Status.PENDING)
+A_SECOND = timedelta(seconds=1)
+"""Mailchimp tells whole seconds: within one, the no is taken for the later word."""
+TAGS_TOLD = 50
+"""Tags that Mailchimp tells of a member at most."""
 LEFT_ALONE = (Status.ARCHIVED,)
 
 
@@ -31,25 +36,79 @@ def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Ter
         return _granted(verdict, facts, known, terms, now)
     if verdict.withdrawal is not None:
         return _withdrawn(verdict, verdict.withdrawal.id, facts, known)
-    return _never_granted(verdict, known)
+    return _never_granted(verdict, facts, known)
+
+
+def retag(verdict: Verdict, decision: Decision, known: KnownMember, terms: Terms) -> Retag | None:
+    """Return what has to happen to the tags of a member besides `decision`; None: nothing.
+
+    A new member's tags go with its making. Nobody's tags change but those of subscribed members whose consent stands.
+    """
+    if not isinstance(verdict, Granted) or known.status not in MAILABLE or isinstance(decision, Add | OptOut):
+        return None
+    if isinstance(decision, NoChange) and decision.bucket in (Bucket.FAILED, Bucket.WAITING):
+        return None
+    wanted = member_for(verdict, terms).tags
+    held = {tag.casefold() for tag in known.tags}
+    ours = {tag.casefold() for tag in known.our_tags}
+    unseen = ours if len(known.tags) >= TAGS_TOLD else set()  # of more than fifty tags Mailchimp tells fifty
+    asked = {tag.casefold() for tag in wanted}
+    add = tuple(tag for tag in wanted if tag.casefold() not in held | unseen)
+    remove = tuple(tag for tag in known.our_tags if tag.casefold() not in asked and tag.casefold() in held | unseen)
+    return Retag(add, remove) if add or remove else None
 
 
 def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: Terms, now: datetime) -> Decision:
     desired = member_for(verdict, terms)
     if facts.problem:
         return NoChange(Bucket.FAILED, Reason.INVALID_EMAIL, facts.problem)
+    if known.renamed_to:
+        return NoChange(Bucket.KEPT, Reason.RENAMED)
     if refused := _refused_before(desired, known, now):
-        return refused
+        return _ask(verdict, known, terms) or refused
     if known.status is Status.ABSENT:
-        status = Status.PENDING if terms.double_optin else Status.SUBSCRIBED
-        return Add(facts.email or facts.address, desired.merge_fields, status, desired.consent_at, desired.consent_ip)
+        return _newcomer(verdict, facts, desired, terms)
     if _is_our_opt_out(known) and known.opt_out and verdict.event.id > (known.carried_out or 0):
-        return Undo(known.opt_out.changed, desired.merge_fields, desired.consent_at, desired.consent_ip)
+        return Undo(
+            known.opt_out.changed, desired.merge_fields, desired.consent_at, desired.consent_ip, terms.permissions
+        )
+    if ask := _ask(verdict, known, terms):
+        return ask
     differing = _differing(desired.merge_fields, known)
     if differing and known.status not in LEFT_ALONE:
         before = {tag: known.merge_fields.get(tag, "") for tag in differing}
         return Update(known.status, before, differing, desired.merge_fields)
+    if known.status is Status.UNSUBSCRIBED and known.asked_for == verdict.event.id:
+        return NoChange(Bucket.KEPT, Reason.NOT_CONFIRMED)
     return standing_of(known.status)
+
+
+def _newcomer(verdict: Granted, facts: AddressFacts, desired: DesiredMember, terms: Terms) -> Decision:
+    """The address is not in the audience: a member of ours is moved here if there is one, else one is made."""
+    email = facts.email or facts.address
+    customer_id = verdict.customer.customer_id
+    if former := facts.moves_from:
+        return Move(former.address, former.version, former.contact_id, email, desired.merge_fields, customer_id)
+    return Add(
+        email,
+        desired.merge_fields,
+        Status.PENDING if terms.double_optin else Status.SUBSCRIBED,
+        desired.consent_at,
+        desired.consent_ip,
+        desired.tags,
+        terms.permissions,
+        customer_id,
+    )
+
+
+def _ask(verdict: Granted, known: KnownMember, terms: Terms) -> Ask | None:
+    """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving."""
+    left_at = known.status_since or known.last_changed
+    if not terms.may_ask or known.status is not Status.UNSUBSCRIBED or left_at is None:
+        return None
+    if verdict.event.at < left_at + A_SECOND or (known.asked_for or 0) >= verdict.event.id:
+        return None
+    return Ask(verdict.event.id, known.status, terms.permissions)
 
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:
@@ -61,8 +120,10 @@ def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: K
     return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal if proven else None)
 
 
-def _never_granted(verdict: Withheld, known: KnownMember) -> Decision:
+def _never_granted(verdict: Withheld, facts: AddressFacts, known: KnownMember) -> Decision:
     """Somebody without a grant holds the address, or nobody: only a member we made ourselves is ours to end (B5)."""
+    if facts.moves_away:
+        return NoChange(Bucket.WITHHELD, Reason.MOVING, undecided=True)
     if known.added_by_us and known.status in MAILABLE and known.opt_out is None:
         return OptOut(Cause.MOVED, known.status, None)
     return NoChange(Bucket.WITHHELD, verdict.reason)

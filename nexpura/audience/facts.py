@@ -27,6 +27,17 @@ class CustomerFacts:
     last_name: str = ""
     phone: str = ""
     events: tuple[ConsentFact, ...] = ()
+    tags: tuple[str, ...] = ()
+    external_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The address a member of ours is to be moved away from, and the mark that was read with it (0: none)."""
+
+    address: str
+    contact_id: str
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,10 @@ class AddressFacts:
     version: int = 0
     email: str = ""
     """The address as the book spells it, which is how a new member is written."""
+    moves_from: Former | None = None
+    """A member of ours under another address that may be moved here (B5); found by `audience.moves`."""
+    moves_away: bool = False
+    """Whether the member at this address is about to be moved to the one its customer has now."""
 
     @property
     def customer_ids(self) -> tuple[int, ...]:

@@ -33,6 +33,8 @@ class OptOutRecord:
 
     cause: Cause
     changed: datetime
+    words: str = ""
+    """Mailchimp's `unsubscribe_reason` in that reply: the person's own unsubscribe has another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,23 @@ class KnownMember:
     status: Status
     merge_fields: Mapping[str, str] = field(default_factory=dict)
     last_changed: datetime | None = None
+    status_since: datetime | None = None
+    """Mailchimp's `last_changed` when the member was first seen with this status."""
+    contact_id: str = ""
+    """Stays when the address changes."""
+    tags: tuple[str, ...] = ()
+    """All tags of the member, also those that others set; Mailchimp tells fifty at most."""
+    our_tags: tuple[str, ...] = ()
+    """Those that we set: the only ones we ever remove (A18)."""
     added_by_us: bool = False
+    made_for: int | None = None
+    """The customer whose grant made this member."""
+    asked_for: int | None = None
+    """The grant for which Mailchimp was asked to send its confirmation: once each (B2)."""
+    renamed_to: str = ""
+    """The address the person gave themselves in Mailchimp, as long as the shop has not answered (B3)."""
+    move_refused: bool = False
+    """Whether Mailchimp refused to move this member to another address; then it is not asked again."""
     opt_out: OptOutRecord | None = None
     carried_out: int | None = None
     rewritten: Mapping[str, Rewritten] = field(default_factory=dict)

@@ -34,6 +34,10 @@ class Add:
     status_if_new: Status
     consent_at: datetime
     consent_ip: str = ""
+    tags: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    customer_id: int | None = None
+    """Whose grant this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,40 @@ class Undo:
     merge_fields: Mapping[str, str]
     consent_at: datetime
     consent_ip: str = ""
+    permissions: tuple[str, ...] = ()
 
 
-Change = Add | Update | OptOut | Undo
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Have Mailchimp send its confirmation mail to somebody who left and said yes again; once for each grant."""
+
+    grant: int
+    before: Status
+    permissions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Give a member of ours the new address of its customer, keeping its history (B5)."""
+
+    from_address: str
+    from_version: int
+    """The mark of the old address under which this was decided (0: none)."""
+    contact_id: str
+    email: str
+    merge_fields: Mapping[str, str]
+    customer_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retag:
+    """Add and remove tags of a member. Only tags that we set are removed; no automation is set off by it (A18)."""
+
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+
+
+Change = Add | Update | OptOut | Undo | Ask | Move | Retag
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +110,7 @@ class NoChange:
     """Nothing to send: where the customers of the address stand, and why.
 
     `carried_out` is the withdrawal that needs no call any more. `retry_at` is when to look again unasked.
+    `undecided` keeps the address marked: what happens to it follows from what happens to another one.
     """
 
     bucket: Bucket
@@ -82,6 +118,7 @@ class NoChange:
     detail: str = ""
     carried_out: int | None = None
     retry_at: datetime | None = None
+    undecided: bool = False
 
 
 Decision = Change | NoChange
@@ -98,12 +135,15 @@ class Plan:
     updates: int = 0
     opt_outs: int = 0
     undos: int = 0
+    asks: int = 0
+    moves: int = 0
+    retags: int = 0
     subscribed: int = 0
     """Subscribed members of the audience before the run."""
 
     @property
     def total(self) -> int:
-        return self.adds + self.updates + self.opt_outs + self.undos
+        return self.adds + self.updates + self.opt_outs + self.undos + self.asks + self.moves + self.retags
 
     @property
     def needs_a_person(self) -> bool:

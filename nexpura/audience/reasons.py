@@ -19,6 +19,7 @@ class Reason(StrEnum):
     COMPLIANCE = "compliance_state"
     FORGOTTEN = "forgotten"
     MERGE_FIELDS = "merge_fields"
+    TAGS = "tags"
     REFUSED = "refused"
     THROTTLED = "throttled"
     BUSY = "mailchimp_busy"
@@ -32,6 +33,9 @@ class Reason(StrEnum):
     ARCHIVED = "archived_in_mailchimp"
     NON_SUBSCRIBED = "non_subscribed_in_mailchimp"
     AWAITING_CONFIRMATION = "awaiting_confirmation"
+    NOT_CONFIRMED = "not_confirmed"
+    RENAMED = "renamed_in_mailchimp"
+    MOVING = "moving_address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,10 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Mailchimp did not accept the values for this audience's fields.",
         "In Mailchimp, make the named field optional, or complete the customer's details here.",
     ),
+    Reason.TAGS: Explanation(
+        "Mailchimp did not accept this customer's tags.",
+        "Read Mailchimp's words below and correct the customer's tags.",
+    ),
     Reason.REFUSED: Explanation(
         "Mailchimp refused this member.",
         "Read Mailchimp's words below, correct the customer, and sync again.",
@@ -107,7 +115,8 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.UNSUBSCRIBED_THERE: Explanation(
         "Unsubscribed in Mailchimp, and not by us: that stays as it is.",
-        "Only the person can change this, by signing up on a Mailchimp form of yours.",
+        "Only the person can change this: by signing up on a Mailchimp form of yours; or record their new yes, and, if "
+        "the shop allows it under Integrations, Mailchimp asks them to confirm.",
     ),
     Reason.SUBSCRIBED_AGAIN: Explanation(
         "Consent was withdrawn here and carried out, but somebody subscribed this member again in Mailchimp.",
@@ -122,6 +131,20 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.NON_SUBSCRIBED: Explanation(
         "Mailchimp holds this person as non-subscribed; a sync never changes that.",
         "Subscribe the member in Mailchimp, or ask the person to sign up on a form of yours.",
+    ),
+    Reason.NOT_CONFIRMED: Explanation(
+        "This person left in Mailchimp, said yes here again, was asked to confirm, and is not subscribed since.",
+        "Only the person can change this, by signing up on a Mailchimp form of yours; or record their newer yes to "
+        "have them asked once more.",
+    ),
+    Reason.RENAMED: Explanation(
+        "In Mailchimp this person gave themselves another e-mail address.",
+        "On the customer's page, take the new address over, or keep the one you have.",
+    ),
+    Reason.MOVING: Explanation(
+        "The member is about to be moved to the customer's new address.",
+        "Nothing to do: the next sync does it.",
+        permanent=False,
     ),
     Reason.AWAITING_CONFIRMATION: Explanation(
         "Mailchimp has asked this person to confirm, and they have not yet.",

@@ -9,7 +9,7 @@ recorded. At a tie the withdrawal wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from nexpura.customers.models import ConsentEvent, ConsentState, ConsentWording, Customer
+from nexpura.customers.models import ConsentEvent, ConsentSource, ConsentState, ConsentWording, Customer
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
@@ -157,6 +157,39 @@ def record_from_outside(
     )
     customer.refresh_from_db(fields=["consent_state", "marketing_consent"])
     return Recorded(event)
+
+
+@transaction.atomic
+def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
+    """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns how many.
+
+    Every customer with the address withdraws, unless they granted after that moment or have withdrawn already (B3).
+    """
+    left_at = dict(noes)
+    # As an import does: it may hold these customers for long, and would meet us at the marks.
+    tenant = Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+    customers = list(
+        Customer.objects.filter(tenant_id=tenant_id, address__in=list(left_at))
+        .select_for_update(no_key=True)
+        .order_by("id")
+    )
+    grants = dict(
+        ConsentEvent.objects.filter(tenant_id=tenant_id, customer__in=customers, state=GRANTED)
+        .values_list("customer_id")
+        .annotate(newest=Max("effective_at"))
+    )
+    actor = Actor.system("mailchimp")
+    leaving = [
+        customer
+        for customer in customers
+        if customer.consent_state != WITHDRAWN
+        and not (customer.pk in grants and grants[customer.pk] > left_at[customer.address])
+    ]
+    for customer in leaving:
+        event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.address])
+        event.tenant, customer.tenant = tenant, tenant
+        _append(customer, actor, event)
+    return len(leaving)
 
 
 def history(customer: Customer) -> QuerySet[ConsentEvent]:

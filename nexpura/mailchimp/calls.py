@@ -32,6 +32,8 @@ class Call:
     audience_id: str
     repeatable: bool
     """Whether it may be sent again when nobody knows if it was carried out."""
+    tells_member: bool = True
+    """Whether the reply is the member's document; otherwise it has no body."""
 
 
 def upsert(
@@ -43,6 +45,8 @@ def upsert(
     timestamp_opt: datetime | None = None,
     ip_opt: str | None = None,
     tags: Sequence[str] = (),
+    permissions: Sequence[str] = (),
+    lift_required: bool = False,
 ) -> Call:
     """Add the address, or bring the fields of its member up to date.
 
@@ -50,20 +54,57 @@ def upsert(
 
     Cannot flip a status: `status_if_new` counts for addresses that are not in the audience, and `status` is never
     sent, so an unsubscribed, cleaned or archived member stays what it is. Look at the status in the reply.
-    `timestamp_opt`, `ip_opt` and `tags` belong to adds: on a member they overwrite Mailchimp's own evidence.
+    `timestamp_opt`, `ip_opt`, `tags` and `permissions` belong to adds: on a member they overwrite Mailchimp's own
+    evidence. `lift_required` lifts the check that required merge fields are filled, and nothing else.
     """
     body = {"email_address": address, "status_if_new": status_if_new, "tags": list(tags)}
-    return _write(audience_id, "PUT", address, body | _person(merge_fields, timestamp_opt, ip_opt))
+    body |= _person(merge_fields, timestamp_opt, ip_opt, permissions)
+    return _write(audience_id, "PUT", address, body, query=_lifting(lift_required))
 
 
-def update_fields(audience_id: str, address: str, merge_fields: Mapping[str, MergeValue]) -> Call:
+def update_fields(
+    audience_id: str, address: str, merge_fields: Mapping[str, MergeValue], *, lift_required: bool = False
+) -> Call:
     """Bring the fields of an existing member up to date.
 
     https://mailchimp.com/developer/marketing/api/list-members/update-list-member/
 
     Cannot flip a status: none is sent. Cannot add anybody: PATCH of an address that is not in the audience is a 404.
     """
-    return _write(audience_id, "PATCH", address, _person(merge_fields))
+    return _write(audience_id, "PATCH", address, _person(merge_fields), query=_lifting(lift_required))
+
+
+def rename(
+    audience_id: str,
+    address: str,
+    new_address: str,
+    *,
+    merge_fields: Mapping[str, MergeValue] = NOTHING,
+    lift_required: bool = False,
+) -> Call:
+    """Give a member another address, keeping its history, its tags and its opt-in.
+
+    https://mailchimp.com/developer/marketing/api/list-members/update-list-member/
+
+    Cannot flip a status: none is sent. Cannot add anybody: 404 if the old address is not in the audience, and a
+    refusal if the new one is. Not repeatable: repeated after a lost reply, the old address would be missing.
+    """
+    body = {"email_address": new_address} | _person(merge_fields)
+    return _write(audience_id, "PATCH", address, body, query=_lifting(lift_required), repeatable=False)
+
+
+def retag(audience_id: str, address: str, *, add: Sequence[str], remove: Sequence[str]) -> Call:
+    """Set and take off tags; `is_syncing` keeps automations from being set off by it.
+
+    https://mailchimp.com/developer/marketing/api/list-member-tags/add-or-remove-member-tags/
+
+    Only an explicit `inactive` removes a tag, so what others set stays. The reply has no body.
+    """
+    tags = [{"name": name, "status": "active"} for name in add]
+    tags += [{"name": name, "status": "inactive"} for name in remove]
+    body = {"tags": tags, "is_syncing": True}
+    path = f"{_path(audience_id, address)}/tags"
+    return Call("POST", path, NOTHING, body, address, audience_id, repeatable=True, tells_member=False)
 
 
 def unsubscribe(audience_id: str, address: str) -> Call:
@@ -73,8 +114,7 @@ def unsubscribe(audience_id: str, address: str) -> Call:
 
     The check for required merge fields is lifted: nobody stays subscribed for want of a last name.
     """
-    query = {"skip_merge_validation": "true"}
-    return _write(audience_id, "PATCH", address, {"status": "unsubscribed"}, query=query)
+    return _write(audience_id, "PATCH", address, {"status": "unsubscribed"}, query=_lifting(True))
 
 
 def resubscribe(
@@ -85,6 +125,8 @@ def resubscribe(
     merge_fields: Mapping[str, MergeValue] = NOTHING,
     timestamp_opt: datetime | None = None,
     ip_opt: str | None = None,
+    permissions: Sequence[str] = (),
+    lift_required: bool = False,
 ) -> Call:
     """Undo an opt-out of our own, or (`as_pending`) have Mailchimp ask the person to confirm.
 
@@ -95,7 +137,8 @@ def resubscribe(
     was lost and the next, the repetition would subscribe them again.
     """
     body = {"status": "pending" if as_pending else "subscribed"}
-    return _write(audience_id, "PATCH", address, body | _person(merge_fields, timestamp_opt, ip_opt), repeatable=False)
+    body |= _person(merge_fields, timestamp_opt, ip_opt, permissions)
+    return _write(audience_id, "PATCH", address, body, query=_lifting(lift_required), repeatable=False)
 
 
 def get_member(audience_id: str, address: str) -> Call:
@@ -130,10 +173,21 @@ def _write(
 
 
 def _person(
-    merge_fields: Mapping[str, MergeValue], timestamp_opt: datetime | None = None, ip_opt: str | None = None
+    merge_fields: Mapping[str, MergeValue],
+    timestamp_opt: datetime | None = None,
+    ip_opt: str | None = None,
+    permissions: Sequence[str] = (),
 ) -> dict[str, Any]:
-    moment = written(timestamp_opt) if timestamp_opt else None
-    return {"merge_fields": dict(merge_fields), "timestamp_opt": moment, "ip_opt": ip_opt}
+    return {
+        "merge_fields": dict(merge_fields),
+        "timestamp_opt": written(timestamp_opt) if timestamp_opt else None,
+        "ip_opt": ip_opt,
+        "marketing_permissions": [{"marketing_permission_id": name, "enabled": True} for name in permissions],
+    }
+
+
+def _lifting(required_fields: bool) -> Mapping[str, str]:
+    return {"skip_merge_validation": "true"} if required_fields else NOTHING
 
 
 def written(moment: datetime) -> str:

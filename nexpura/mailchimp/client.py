@@ -100,6 +100,16 @@ class MailchimpClient:
         reply = await self._ask_audience(audience_id, "/merge-fields", query={"count": str(LARGEST_PAGE)})
         return _read(lambda document: tuple(map(MergeField.from_json, document["merge_fields"])), reply)
 
+    async def permissions(self, audience_id: str) -> tuple[tuple[str, str], ...]:
+        """Id and text of the audience's marketing permissions; empty while it has no member to read them off.
+
+        No endpoint lists them. https://mailchimp.com/developer/marketing/api/list-members/list-members-info/
+        """
+        query = {"count": "1", "fields": "members.marketing_permissions"}
+        reply = await self._ask_audience(audience_id, "/members", query=query)
+        listed = reply.document.get("members") or [{}]
+        return _read(lambda _: Member.permissions_from_json(listed[0]), reply)
+
     async def members(
         self, audience_id: str, *, since: datetime | None = None, status: str = "", page_size: int = LARGEST_PAGE
     ) -> AsyncGenerator[MemberPage, None]:
@@ -136,7 +146,7 @@ class MailchimpClient:
     async def send(self, call: Call) -> Result:
         """Send one call, patiently."""
         try:
-            return Accepted(await self._member(call))
+            return Accepted(await self._asked(call))
         except (MemberRefused, NotFound) as refusal:
             return Refused(refusal.with_traceback(None))
         except TryLater as failure:
@@ -154,8 +164,15 @@ class MailchimpClient:
                 yield key, result
 
     async def _member(self, call: Call) -> Member:
+        return _read(Member.from_json, await self._about_member(call))
+
+    async def _asked(self, call: Call) -> Member | None:
+        reply = await self._about_member(call)
+        return _read(Member.from_json, reply) if call.tells_member else None
+
+    async def _about_member(self, call: Call) -> Reply:
         try:
-            reply = await self._wire.ask(
+            return await self._wire.ask(
                 call.method,
                 call.path,
                 query=call.query,
@@ -166,7 +183,6 @@ class MailchimpClient:
         except NotFound:
             await self.audience(call.audience_id)  # both answer alike: is it the member that is missing?
             raise
-        return _read(Member.from_json, reply)
 
     async def _page(
         self, audience_id: str, since: datetime | None, status: str, page_size: int, offset: int

@@ -61,6 +61,9 @@ class Member:
     timestamp_opt: datetime | None = None
     unsubscribe_reason: str | None = None
     tags: tuple[str, ...] = ()
+    """Fifty at most are told."""
+    permissions: tuple[tuple[str, str], ...] = ()
+    """Id and text of each marketing permission of the audience, whether given or not; told by single reads only."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Member:
@@ -75,7 +78,14 @@ class Member:
             timestamp_opt=_moment(document.get("timestamp_opt")),
             unsubscribe_reason=document.get("unsubscribe_reason") or None,
             tags=tuple(_str(tag["name"]) for tag in document.get("tags") or ()),
+            permissions=cls.permissions_from_json(document),
         )
+
+    @staticmethod
+    def permissions_from_json(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """Read the marketing permissions a member document shows."""
+        shown = document.get("marketing_permissions") or ()
+        return tuple((_str(one["marketing_permission_id"]), _str(one["text"])) for one in shown)
 
 
 @dataclass(frozen=True, slots=True)

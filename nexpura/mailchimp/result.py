@@ -10,9 +10,12 @@ from nexpura.mailchimp.member import Member
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Mailchimp carried it out (or says the member was like that already). Look at `member.status`."""
+    """Mailchimp carried it out (or says the member was like that already). Look at `member.status`.
 
-    member: Member
+    `member` is None only for calls whose reply does not tell it (`Call.tells_member`).
+    """
+
+    member: Member | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,13 +143,16 @@ def _understood(received: _Received, *, about_member: bool) -> Reply:
     status, headers = received.status, received.headers
     if not 200 <= status < 300:
         raise errors.from_response(status, headers, received.body, about_member=about_member)
+    at = errors.http_date(headers.get("Date", ""))
+    if status == 204:
+        return Reply(status, {}, at)
     try:
         document = json.loads(received.body)
     except ValueError:
         raise errors.cut_short(status) from None
     if not isinstance(document, dict):
         raise errors.misunderstood(status, "The reply is not an object")
-    return Reply(status, document, errors.http_date(headers.get("Date", "")))
+    return Reply(status, document, at)
 
 
 def _log(method: str, path: str, outcome: str, seconds: float) -> None:

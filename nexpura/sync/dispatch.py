@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from nexpura.audience.desired import Terms
 from nexpura.audience.member import Status
-from nexpura.audience.plan import Add, Change, OptOut, Undo, Update
+from nexpura.audience.plan import Add, Ask, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp import calls
 from nexpura.mailchimp.calls import Call
 
 
-def call_for(change: Change, audience_id: str, address: str) -> Call:
+def call_for(change: Change, audience_id: str, address: str, terms: Terms) -> Call:
     """Return the smallest call for `change`; why it cannot flip a status stands with each of them."""
+    lift = terms.lift_required
     match change:
         case Add():
             return calls.upsert(
@@ -19,9 +21,16 @@ def call_for(change: Change, audience_id: str, address: str) -> Call:
                 status_if_new="pending" if change.status_if_new is Status.PENDING else "subscribed",
                 timestamp_opt=change.consent_at,
                 ip_opt=change.consent_ip or None,
+                tags=change.tags,
+                permissions=change.permissions,
+                lift_required=lift,
             )
         case Update():
-            return calls.update_fields(audience_id, address, change.merge_fields)
+            return calls.update_fields(audience_id, address, change.merge_fields, lift_required=lift)
+        case Move():
+            return calls.rename(
+                audience_id, change.from_address, change.email, merge_fields=change.merge_fields, lift_required=lift
+            )
         case OptOut():
             return calls.unsubscribe(audience_id, address)
         case Undo():
@@ -31,4 +40,12 @@ def call_for(change: Change, audience_id: str, address: str) -> Call:
                 merge_fields=change.merge_fields,
                 timestamp_opt=change.consent_at,
                 ip_opt=change.consent_ip or None,
+                permissions=change.permissions,
+                lift_required=lift,
             )
+        case Ask():
+            return calls.resubscribe(
+                audience_id, address, as_pending=True, permissions=change.permissions, lift_required=lift
+            )
+        case Retag():
+            return calls.retag(audience_id, address, add=change.add, remove=change.remove)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from nexpura.audience import consent, diff
+from nexpura.audience import diff
 from nexpura.audience.address import address_of
 from nexpura.audience.consent import Granted, Verdict
 from nexpura.audience.desired import Terms
 from nexpura.audience.member import Status
-from nexpura.audience.plan import Add, Decision, NoChange, OptOut, Undo, Update
+from nexpura.audience.plan import Add, Ask, Bucket, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason, explanation
 from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import facts
+from nexpura.sync import deciding, terms
 from nexpura.sync.models import KnownAudience
 from nexpura.tenants.models import Tenant
 
@@ -40,22 +40,19 @@ class Explanation:
 def explain(tenant: Tenant, about: Customer | str) -> Explanation:
     """Explain one customer, or one address as somebody typed it."""
     address = about.address if isinstance(about, Customer) else address_of(about)
-    audience = _audience(tenant)
+    integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
+    audience = _audience(integration)
     read = audience is not None and audience.full_read_at is not None
-    terms = Terms(frozenset(audience.merge_tags), audience.double_optin) if audience and read else Terms()
-    loaded = facts.load(tenant.pk, {address: 0}, absence_proven=True)
-    if not loaded:
+    if not address:
         return _told(address, (), None, "Not in the audience", Reason.NO_EMAIL, "", "", "never asked", ())
-    one = loaded[0]
-    known = facts.known_members(tenant.pk, audience.pk if audience else 0, [address])[address]
-    verdict = consent.decide(one)
-    decision = diff.change(verdict, one, known, terms, timezone.now())
-    headline, reason, detail = _answer(decision, known.status)
+    one = _decided(tenant, integration, audience, address)
+    known, verdict = one.known, one.verdict
+    headline, reason, detail = _answer(one, known.status)
     if audience is None:
         headline = "Mailchimp is not connected"
     return _told(
         address,
-        one.customer_ids,
+        one.facts.customer_ids,
         known.status in diff.MAILABLE if read else None,
         headline,
         reason,
@@ -63,16 +60,11 @@ def explain(tenant: Tenant, about: Customer | str) -> Explanation:
         known.status.value or "not a member",
         _consent(verdict),
         tuple(
-            ConsentEvent.objects.filter(tenant=tenant, customer_id__in=one.customer_ids).order_by(
+            ConsentEvent.objects.filter(tenant=tenant, customer_id__in=one.facts.customer_ids).order_by(
                 "-effective_at", "-id"
             )
         ),
     )
-
-
-def _events(tenant: Tenant, customer_ids: tuple[int, ...]) -> tuple[ConsentEvent, ...]:
-    events = ConsentEvent.objects.filter(tenant=tenant, customer_id__in=customer_ids)
-    return tuple(events.order_by("-effective_at", "-id"))
 
 
 def _told(
@@ -102,8 +94,20 @@ def _told(
     )
 
 
-def _answer(decision: Decision, status: Status) -> tuple[str, Reason, str]:
-    match decision:
+def _decided(
+    tenant: Tenant, integration: Integration | None, audience: KnownAudience | None, address: str
+) -> deciding.Decided:
+    """Decide the one address as the next run would; without an audience, as if nobody were in it yet."""
+    known_terms = terms.of(audience, integration.config) if audience and integration else Terms()
+    proven = audience is None or audience.listing_complete
+    decided = deciding.decide(
+        tenant.pk, audience.pk if audience else 0, {address: 0}, known_terms, timezone.now(), absence_proven=proven
+    )
+    return decided[0]
+
+
+def _answer(one: deciding.Decided, status: Status) -> tuple[str, Reason, str]:
+    match one.decision:
         case Add():
             return "Will be added at the next sync", Reason.NEXT_SYNC, ""
         case Update():
@@ -112,6 +116,14 @@ def _answer(decision: Decision, status: Status) -> tuple[str, Reason, str]:
             return "Will be unsubscribed at the next sync", Reason.NEXT_SYNC, ""
         case Undo():
             return "Will be subscribed again at the next sync", Reason.NEXT_SYNC, ""
+        case Ask():
+            return "Will be asked by Mailchimp to confirm at the next sync", Reason.NEXT_SYNC, ""
+        case Move():
+            return "The member moves to this address at the next sync", Reason.NEXT_SYNC, ""
+        case Retag():
+            return "In the audience; changed tags go at the next sync", Reason.NEXT_SYNC, ""
+        case NoChange(bucket=Bucket.AGREEMENT) if one.retag:
+            return "In the audience; changed tags go at the next sync", Reason.NEXT_SYNC, ""
         case NoChange(reason=reason, detail=detail):
             if status is Status.SUBSCRIBED:
                 return "In the audience", reason, detail
@@ -124,12 +136,11 @@ def _consent(verdict: Verdict) -> str:
     return "withdrawn" if verdict.withdrawal else "never asked"
 
 
-def _audience(tenant: Tenant) -> KnownAudience | None:
-    integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
+def _audience(integration: Integration | None) -> KnownAudience | None:
     if integration is None or not integration.is_connected:
         return None
     return KnownAudience.objects.filter(
-        tenant=tenant,
+        tenant_id=integration.tenant_id,
         data_centre=integration.config["data_centre"],
         audience_id=integration.config["audience_id"],
     ).first()

@@ -19,7 +19,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
     customers = list(
         Customer.objects.filter(tenant_id=tenant_id, address__in=addresses)
         .order_by("id")
-        .only("id", "first_name", "last_name", "phone", "email", "address")
+        .only("id", "external_id", "first_name", "last_name", "phone", "email", "address", "tags")
     )
     events = _events([customer.pk for customer in customers], tenant_id)
     withdrawals = _withdrawals(addresses, tenant_id)
@@ -49,7 +49,15 @@ def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) ->
 
 def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> CustomerFacts:
     phone = customer.phone if customer.phone.startswith("+") else ""
-    return CustomerFacts(customer.pk, customer.first_name, customer.last_name, phone, tuple(events))
+    return CustomerFacts(
+        customer.pk,
+        customer.first_name,
+        customer.last_name,
+        phone,
+        tuple(events),
+        tuple(customer.tags),
+        customer.external_id or "",
+    )
 
 
 def _events(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:

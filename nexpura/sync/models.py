@@ -37,7 +37,10 @@ class KnownAudience(models.Model):
     audience_id = models.CharField(max_length=100)
     name = models.CharField(max_length=200, blank=True)
     double_optin = models.BooleanField(default=False)
-    merge_tags: ArrayField[list[str], list[str]] = ArrayField(models.CharField(max_length=50), default=list)
+    merge_fields: models.JSONField[Any, Any] = models.JSONField(default=list)
+    """Its typed fields as last read: `tag`, `name`, `type`, `required`, `options`."""
+    permissions: models.JSONField[Any, Any] = models.JSONField(null=True)
+    """Its marketing permissions (GDPR): `id`, `text`; empty while no member shows them; null: it has none."""
     subscribed = models.PositiveIntegerField(default=0)
     full_read_at = models.DateTimeField(null=True)
     """When the last whole reading ended, by our clock; null: never read."""
@@ -65,6 +68,7 @@ class KnownMember(models.Model):
     `{"cause": "withdrawal"|"moved", "changed": Mailchimp's last_changed in that reply}`. `carried_out` is the
     id of the withdrawal that was dealt with last (B2a). `rewritten` holds, per merge tag, what we sent
     and what Mailchimp made of it, where the two differ. `refusal` is the last one, with what was refused.
+    The other columns are those of `nexpura.audience.member.KnownMember`.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
@@ -76,13 +80,37 @@ class KnownMember(models.Model):
     rewritten: models.JSONField[Any, Any] = models.JSONField(default=dict)
     contact_id = models.CharField(max_length=40, blank=True)
     last_changed = models.DateTimeField(null=True)
+    status_since = models.DateTimeField(null=True)
+    tags: models.JSONField[Any, Any] = models.JSONField(default=list)
+    our_tags: models.JSONField[Any, Any] = models.JSONField(default=list)
     added_by_us = models.BooleanField(default=False)
+    made_for = models.BigIntegerField(null=True)
+    asked_for = models.BigIntegerField(null=True)
+    renamed_to = models.TextField(db_collation="C", blank=True)
+    move_refused = models.BooleanField(default=False)
     opt_out: models.JSONField[Any, Any] = models.JSONField(null=True)
     carried_out = models.BigIntegerField(null=True)
     refusal: models.JSONField[Any, Any] = models.JSONField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["tenant", "audience", "address"], name="known_member_once")]
+        indexes = [
+            models.Index(
+                fields=["tenant", "audience", "contact_id"],
+                name="known_by_contact",
+                condition=~models.Q(contact_id="") & ~models.Q(status=""),
+            ),
+            models.Index(
+                fields=["tenant", "audience", "made_for"],
+                name="known_made_for",
+                condition=models.Q(made_for__isnull=False),
+            ),
+            models.Index(
+                fields=["tenant", "audience", "address"],
+                name="known_renamed",
+                condition=~models.Q(renamed_to=""),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"known member {self.pk}"
@@ -221,7 +249,10 @@ class SyncRun(models.Model):
 
 
 class MemberResult(models.Model):
-    """One change of a run: before, after, the call, and what became of it. Kept 30 days."""
+    """One change of a run: before, after, the call, and what became of it. Kept 30 days.
+
+    An address has at most one that concerns its member, and one of the kind `retag` beside it.
+    """
 
     class State(models.TextChoices):
         PLANNED = "planned", "Planned"
@@ -251,7 +282,7 @@ class MemberResult(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "run", "address"], name="one_result_per_address"),
+            models.UniqueConstraint(fields=["tenant", "run", "address", "kind"], name="one_result_per_kind"),
         ]
         indexes = [
             models.Index(fields=["tenant", "run", "state", "id"], name="result_by_state"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from nexpura.audience import diff
-from nexpura.audience.member import KnownMember, OptOutRecord, Refusal, Rewritten, Status
-from nexpura.audience.plan import Add, Bucket, Change, NoChange, OptOut, Undo, Update
+from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal, Rewritten, Status
+from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.member import Member
@@ -30,7 +30,8 @@ _REASONS = {
 class Settled:
     """What to store: the result's state and bucket for the run, the member as now known, where it stands.
 
-    `again` keeps the address marked, for the next run to decide anew.
+    `again` keeps the address marked, for the next run to decide anew. `former` is the member at the address a
+    move started from, as now known; None: not concerned.
     """
 
     state: str
@@ -38,15 +39,21 @@ class Settled:
     standing: NoChange
     known: KnownMember
     again: bool = False
+    former: KnownMember | None = None
 
 
-def of(change: Change, known: KnownMember, result: Result, now: datetime) -> Settled:
-    """Return what became of `change`, planned when the member was `known`."""
+def of(change: Change, known: KnownMember, result: Result, now: datetime, former: KnownMember = UNKNOWN) -> Settled:
+    """Return what became of `change`, planned when the member was `known` (and, for a move, there was a `former`)."""
     match result:
         case Accepted(member):
-            return _accepted(change, known, member)
+            return _accepted(change, known, member, former) if member else _retagged(change, known)
+        case Refused(error) if isinstance(change, Move):
+            return _not_moved(known, former, gone=isinstance(error, errors.NotFound))
         case Refused(errors.NotFound()):
             return _gone(change, known)
+        case Refused(error) if isinstance(change, Retag):
+            failed = NoChange(Bucket.FAILED, Reason.TAGS, _without_address(error.detail))
+            return Settled("refused", Bucket.FAILED, failed, known)
         case Refused(error):
             return _refused(change, known, error, now)
         case Deferred(error):
@@ -62,29 +69,63 @@ def touched(known: KnownMember, member: Member) -> Settled:
     return Settled("skipped", standing.bucket, standing, replace(seen, opt_out=None))
 
 
-def _accepted(change: Change, known: KnownMember, member: Member) -> Settled:
+def _accepted(change: Change, known: KnownMember, member: Member, former: KnownMember) -> Settled:
     seen = replace(_seen(known, member), refusal=None)
     match change:
         case Add():
-            seen = _sent(seen, change.merge_fields)
-            seen = replace(seen, added_by_us=seen.status is change.status_if_new)
-            return _standing(seen, Bucket.ADDED)
+            return _standing(_added(change, _sent(seen, change.merge_fields)), Bucket.ADDED)
         case Update():
             return _standing(_sent(seen, change.merge_fields), Bucket.UPDATED)
+        case Move():
+            seen = replace(_sent(seen, change.merge_fields), our_tags=former.our_tags)
+            seen = replace(seen, added_by_us=True, made_for=change.customer_id)
+            vacated = KnownMember(Status.ABSENT, carried_out=former.carried_out)
+            return replace(_standing(seen, Bucket.UPDATED), former=vacated)
         case Undo():
             return _standing(replace(_sent(seen, change.merge_fields), opt_out=None), Bucket.ADDED)
         case OptOut():
-            return _opted_out(change, seen)
+            return _opted_out(change, seen, member)
+        case Ask():
+            return _standing(replace(seen, asked_for=change.grant), Bucket.ASKED)
+        case Retag():
+            return _retagged(change, seen)
 
 
-def _opted_out(change: OptOut, seen: KnownMember) -> Settled:
+def _added(change: Add, seen: KnownMember) -> KnownMember:
+    """Ours is a member with the status we asked for; somebody who came by themselves meanwhile is not."""
+    if seen.status is not change.status_if_new:
+        return replace(seen, added_by_us=False)
+    held = {tag.casefold() for tag in seen.tags}
+    ours = tuple(tag for tag in change.tags if tag.casefold() in held)
+    return replace(seen, added_by_us=True, made_for=change.customer_id, our_tags=ours)
+
+
+def _retagged(change: Change, known: KnownMember) -> Settled:
+    """The tags are as they should be; where the address stands is said by its other change, or was before."""
+    assert isinstance(change, Retag)
+    gone = {tag.casefold() for tag in change.remove}
+    tags = (*(tag for tag in known.tags if tag.casefold() not in gone), *change.add)
+    ours = (*(tag for tag in known.our_tags if tag.casefold() not in gone), *change.add)
+    standing = diff.standing_of(known.status)
+    done = Bucket.UPDATED if standing.bucket is Bucket.AGREEMENT else standing.bucket
+    return Settled("accepted", done, standing, replace(known, tags=tags, our_tags=ours))
+
+
+def _not_moved(known: KnownMember, former: KnownMember, *, gone: bool) -> Settled:
+    """The next run adds the new address in its own right; the old one, if it is still there, is never moved again."""
+    waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
+    left = KnownMember(Status.ABSENT, carried_out=former.carried_out) if gone else replace(former, move_refused=True)
+    return Settled("deferred", Bucket.WAITING, waiting, known, again=True, former=left)
+
+
+def _opted_out(change: OptOut, seen: KnownMember, member: Member) -> Settled:
     if seen.status in diff.MAILABLE or seen.last_changed is None:
         told = f"Mailchimp accepted the unsubscribe but answered with status {seen.status.value}."
         return Settled("refused", Bucket.FAILED, NoChange(Bucket.FAILED, Reason.REFUSED, told), seen, again=True)
     reason = Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED
     seen = replace(
         seen,
-        opt_out=OptOutRecord(change.cause, seen.last_changed),
+        opt_out=OptOutRecord(change.cause, seen.last_changed, member.unsubscribe_reason or ""),
         carried_out=change.withdrawal or seen.carried_out,
     )
     return Settled("accepted", Bucket.UNSUBSCRIBED, NoChange(Bucket.WITHHELD, reason), seen)
@@ -112,6 +153,9 @@ def _refused(change: Change, known: KnownMember, error: errors.MailchimpError, n
     if kind is errors.Refusal.EXISTS:
         waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
         return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
+    if isinstance(change, Ask):
+        standing = NoChange(Bucket.KEPT, Reason.COMPLIANCE)
+        return Settled("refused", Bucket.KEPT, standing, replace(known, asked_for=change.grant))
     reason = _REASONS.get(kind, Reason.REFUSED)
     retry_at = now + THROTTLE_WAIT if reason is Reason.THROTTLED else None
     refusal = Refusal(reason.value, diff.fingerprint(_desired(change)), retry_at, _without_address(error.detail))
@@ -128,12 +172,12 @@ def _refused(change: Change, known: KnownMember, error: errors.MailchimpError, n
 def _desired(change: Change) -> Mapping[str, str]:
     """All fields the book wants, of which an update sends only the differing ones."""
     match change:
-        case OptOut():
-            return {}
         case Update():
             return change.desired
-        case _:
+        case Add() | Undo() | Move():
             return change.merge_fields
+        case OptOut() | Ask() | Retag():
+            return {}
 
 
 def _opt_out(change: Change, known: KnownMember) -> OptOutRecord | None:
@@ -148,7 +192,17 @@ def _without_address(detail: str) -> str:
 
 def _seen(known: KnownMember, member: Member) -> KnownMember:
     fields = {tag: str(value) for tag, value in member.merge_fields.items() if isinstance(value, str | int | float)}
-    return replace(known, status=Status(member.status), merge_fields=fields, last_changed=member.last_changed)
+    status = Status(member.status)
+    return replace(
+        known,
+        status=status,
+        status_since=known.status_since if known.status is status else member.last_changed,
+        merge_fields=fields,
+        last_changed=member.last_changed,
+        contact_id=member.contact_id,
+        tags=member.tags,
+        renamed_to="",
+    )
 
 
 def _sent(seen: KnownMember, sent: Mapping[str, str]) -> KnownMember:

@@ -7,12 +7,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from nexpura.audience import consent, diff
-from nexpura.audience.desired import Terms
 from nexpura.audience.plan import NoChange
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import facts
+from nexpura.sync import deciding, terms
 from nexpura.sync.models import AddressStanding, DirtyAddress, KnownAudience
 from nexpura.sync.runs import NotConnectedError
 from nexpura.sync.store.records import kind_of
@@ -33,20 +31,20 @@ def preview(tenant: Tenant) -> dict[str, Any]:
     audience = KnownAudience.objects.get(
         tenant=tenant, data_centre=integration.config["data_centre"], audience_id=integration.config["audience_id"]
     )
-    terms = Terms(frozenset(audience.merge_tags), audience.double_optin) if audience.merge_tags else Terms()
+    under = terms.of(audience, integration.config)
     now = timezone.now()
     counted: Counter[str] = Counter()
     last = ""
     while marks := _marks(tenant, last):
         last = max(marks)
-        loaded = facts.load(tenant.pk, marks, absence_proven=audience.listing_complete)
-        known = facts.known_members(tenant.pk, audience.pk, [one.address for one in loaded])
-        for one in loaded:
-            decision = diff.change(consent.decide(one), one, known[one.address], terms, now)
-            if isinstance(decision, NoChange):
-                counted[decision.bucket.value] += len(one.customers)
+        proven = audience.listing_complete
+        for one in deciding.decide(tenant.pk, audience.pk, marks, under, now, absence_proven=proven):
+            if one.retag:
+                counted["would_retag"] += 1
+            if isinstance(one.decision, NoChange):
+                counted[one.decision.bucket.value] += len(one.facts.customers)
             else:
-                counted[f"would_{kind_of(decision)}"] += 1
+                counted[f"would_{kind_of(one.decision)}"] += 1
     unmarked = AddressStanding.objects.filter(tenant=tenant, bucket="agreement").count()
     return {
         "dry_run": True,
@@ -55,6 +53,9 @@ def preview(tenant: Tenant) -> dict[str, Any]:
         "update": counted["would_update"],
         "unsubscribe": counted["would_opt_out"],
         "resubscribe": counted["would_undo"],
+        "ask": counted["would_ask"],
+        "move": counted["would_move"],
+        "retag": counted["would_retag"],
         "kept": counted["kept"],
         "withheld": counted["withheld"] + Customer.objects.filter(tenant=tenant, address="").count(),
         "failed": counted["failed"],

@@ -37,8 +37,10 @@ GIVE_UP_AFTER = 27
 """Changes put off one after the other after which Mailchimp is taken to be away."""
 DRAIN = 5.0
 """Seconds that calls under way are waited for when this process is told to stop."""
-GIVING = ("add", "update", "undo")
+GIVING = ("add", "update", "undo", "move", "ask")
 TAKING = ("opt_out",)
+TAGGING = ("retag",)
+"""Last: a call a person, however many, and nothing that consent waits for."""
 
 
 async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
@@ -112,10 +114,11 @@ async def _carry_out(
     while (last := await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, last)) is not None:
         continue
     plan = await from_db(store.plan_of)(run)
-    await _send(run, mailchimp, clock, GIVING, stopping)
+    await _send(run, mailchimp, clock, terms, GIVING, stopping)
     if run.unattended and plan.needs_a_person:
         return endings.stopped_by_brake(plan)
-    await _send(run, mailchimp, clock, TAKING, stopping)
+    await _send(run, mailchimp, clock, terms, TAKING, stopping)
+    await _send(run, mailchimp, clock, terms, TAGGING, stopping)
     return None if stopping.is_set() else endings.SUCCEEDED
 
 
@@ -123,7 +126,8 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     """Read the audience's settings, then all of its members, or those that changed since the last reading."""
     audience = await mailchimp.audience(run.audience_id)
     merge_fields = await mailchimp.merge_fields(run.audience_id)
-    reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields)
+    permissions = await mailchimp.permissions(run.audience_id) if audience.marketing_permissions else None
+    reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields, permissions)
     seen: set[str] = set()
     totals: set[int] = set()
     began_at: datetime | None = None
@@ -145,14 +149,19 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
 
 
 async def _send(
-    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...], stopping: asyncio.Event
+    run: Begun,
+    mailchimp: MailchimpClient,
+    clock: Clock,
+    terms: Terms,
+    kinds: tuple[str, ...],
+    stopping: asyncio.Event,
 ) -> None:
     """Send what is planned of these kinds; results are settled in batches while the next calls are under way."""
     batch: list[tuple[Work, Result]] = []
     settling: asyncio.Future[None] = asyncio.ensure_future(_settle(run, clock, ()))
     put_off, settled_at = 0, time.monotonic()
     try:
-        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, kinds, stopping))) as results:
+        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, terms, kinds, stopping))) as results:
             async for work, result in results:
                 batch.append((work, result))
                 put_off = put_off + 1 if isinstance(result, Deferred) else 0
@@ -174,7 +183,12 @@ async def _settle(run: Begun, clock: Clock, results: Sequence[tuple[Work, Result
 
 
 async def _cleared(
-    run: Begun, mailchimp: MailchimpClient, clock: Clock, kinds: tuple[str, ...], stopping: asyncio.Event
+    run: Begun,
+    mailchimp: MailchimpClient,
+    clock: Clock,
+    terms: Terms,
+    kinds: tuple[str, ...],
+    stopping: asyncio.Event,
 ) -> AsyncIterator[tuple[Work, Call]]:
     """Yield changes whose gate, token and lease were asked less than five seconds before."""
     while not stopping.is_set() and (works := await from_db(store.cleared)(run, kinds, AT_ONCE)):
@@ -185,7 +199,7 @@ async def _cleared(
                 break
             work = works.pop(0)
             if await _may_be_sent(run, mailchimp, clock, work):
-                yield work, call_for(work.change, run.audience_id, work.address)
+                yield work, call_for(work.change, run.audience_id, work.address, terms)
 
 
 async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, work: Work) -> bool:

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexpura.audience import consent, diff
+from nexpura.audience import consent, diff, moves
 from nexpura.audience.consent import Granted, Withheld
 from nexpura.audience.desired import Terms, member_for
-from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
+from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts, Former
 from nexpura.audience.member import UNKNOWN, Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
-from nexpura.audience.plan import Add, Bucket, NoChange, OptOut, Plan, Undo, Update
+from nexpura.audience.moves import Held
+from nexpura.audience.plan import Add, Ask, Bucket, Move, NoChange, OptOut, Plan, Retag, Undo, Update
 from nexpura.audience.reasons import CATALOGUE, Reason
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -226,6 +227,177 @@ def test_a_text_longer_than_mailchimp_keeps_is_cut_between_letters():
     assert fields["FNAME"] == "é" * 127
 
 
+MAY_ASK = Terms(may_ask=True)
+
+
+@pytest.mark.parametrize(
+    ("said_yes", "left", "terms", "more", "asked"),
+    [
+        pytest.param(3, 2, MAY_ASK, {}, True, id="a newer yes, and the shop allows it: asked"),
+        pytest.param(3, 2, PLAIN, {}, False, id="the shop does not allow it: left alone"),
+        pytest.param(1, 2, MAY_ASK, {}, False, id="the yes is older than their leaving: left alone"),
+        pytest.param(2, 2, MAY_ASK, {}, False, id="within one second the no is the later word"),
+        pytest.param(3, 2, MAY_ASK, {"asked_for": 1}, False, id="asked for this yes before: once is enough"),
+        pytest.param(3, 2, MAY_ASK, {"asked_for": 0}, True, id="asked for an older yes: this one is newer"),
+    ],
+)
+def test_who_left_by_themselves_is_asked_to_confirm_once_after_a_newer_yes(said_yes, left, terms, more, asked):
+    member = known(Status.UNSUBSCRIBED, status_since=at(left), **more)
+
+    decision = decided(facts(customer(yes(said_yes))), member, terms)
+
+    assert isinstance(decision, Ask) is asked
+
+
+@pytest.mark.parametrize("status", [Status.CLEANED, Status.ARCHIVED, Status.TRANSACTIONAL])
+def test_who_bounced_or_was_archived_is_never_asked_to_come_back(status):
+    decision = decided(GRANT, known(status, status_since=at(0)), MAY_ASK)
+
+    assert (decision.bucket, isinstance(decision, NoChange)) == (Bucket.KEPT, True)
+
+
+def test_a_refused_undo_may_still_become_a_question_to_the_person():
+    fields = member_for(consent.decide(GRANT), Terms()).merge_fields
+    refused = Refusal("compliance_state", diff.fingerprint(fields))
+    member = known(Status.UNSUBSCRIBED, status_since=at(0), refusal=refused)
+
+    assert decided(GRANT, member) == NoChange(Bucket.KEPT, Reason.COMPLIANCE)
+    assert isinstance(decided(GRANT, member, MAY_ASK), Ask)
+
+
+def test_an_address_changed_in_mailchimp_waits_for_the_shop():
+    decision = decided(GRANT, replace(UNKNOWN, renamed_to="ada@new.example"))
+
+    assert decision == NoChange(Bucket.KEPT, Reason.RENAMED)
+
+
+OLD = "ada@old.example"
+MADE_FOR_HER = known(Status.SUBSCRIBED, added_by_us=True, made_for=1, contact_id="c1")
+
+
+def left(*events: ConsentFact, **more) -> Held:
+    """The old address, which nobody holds any more."""
+    return Held(AddressFacts(OLD, (), events, version=7), replace(MADE_FOR_HER, **more))
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "terms", "moved"),
+    [
+        pytest.param(Held(GRANT, UNKNOWN), left(), PLAIN, True, id="made for her, subscribed, new address free: moved"),
+        pytest.param(Held(GRANT, UNKNOWN), left(added_by_us=False), PLAIN, False, id="not ours"),
+        pytest.param(Held(GRANT, UNKNOWN), left(made_for=2), PLAIN, False, id="made for somebody else"),
+        pytest.param(Held(GRANT, UNKNOWN), left(status=Status.PENDING), PLAIN, False, id="never confirmed"),
+        pytest.param(Held(GRANT, UNKNOWN), left(status=Status.UNSUBSCRIBED), PLAIN, False, id="has left"),
+        pytest.param(Held(GRANT, UNKNOWN), left(opt_out=OURS), PLAIN, False, id="we ended it"),
+        pytest.param(Held(GRANT, UNKNOWN), left(no(2)), PLAIN, False, id="somebody said no at the old address"),
+        pytest.param(
+            Held(GRANT, UNKNOWN),
+            Held(AddressFacts(OLD, (customer(yes(1), number=2),)), MADE_FOR_HER),
+            PLAIN,
+            False,
+            id="somebody else consents at the old address",
+        ),
+        pytest.param(Held(GRANT, known(Status.UNSUBSCRIBED)), left(), PLAIN, False, id="the new address is taken"),
+        pytest.param(
+            Held(replace(GRANT, absence_proven=False), UNKNOWN), left(), PLAIN, False, id="nobody knows if it is taken"
+        ),
+        pytest.param(Held(GRANT, UNKNOWN), left(), Terms(double_optin=True), False, id="newcomers have to confirm"),
+        pytest.param(Held(WITHDRAWAL, UNKNOWN), left(), PLAIN, False, id="no consent at the new address"),
+        pytest.param(Held(replace(GRANT, problem="bad"), UNKNOWN), left(), PLAIN, False, id="no such address"),
+        pytest.param(Held(GRANT, UNKNOWN), left(move_refused=True), PLAIN, False, id="Mailchimp refused it before"),
+    ],
+)
+def test_only_a_member_of_ours_moves_and_only_where_nobody_is_in_the_way(new, old, terms, moved):
+    former = moves.former_of(new, [old], terms)
+
+    assert former == (Former(OLD, "c1", 7) if moved else None)
+
+
+def test_a_member_of_ours_is_moved_to_the_new_address_and_not_ended_at_the_old_one():
+    arrives = replace(GRANT, moves_from=Former(OLD, "c1", 7))
+    leaves = AddressFacts(OLD, moves_away=True)
+
+    moved = decided(arrives, UNKNOWN)
+    left_alone = decided(leaves, MADE_FOR_HER)
+
+    assert isinstance(moved, Move)
+    assert (moved.from_address, moved.from_version, moved.customer_id) == (OLD, 7, 1)
+    assert left_alone == NoChange(Bucket.WITHHELD, Reason.MOVING, undecided=True)
+
+
+def tagged(*tags: str) -> AddressFacts:
+    return facts(replace(customer(yes(1)), tags=tags))
+
+
+def retag(told: AddressFacts, member: KnownMember) -> Retag | None:
+    verdict = consent.decide(told)
+    return diff.retag(verdict, diff.change(verdict, told, member, PLAIN, NOW), member, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "ours", "change"),
+    [
+        pytest.param(("vip",), (), (), Retag(("vip",), ()), id="a tag of the book is set"),
+        pytest.param((), ("vip",), ("vip",), Retag((), ("vip",)), id="a tag that we set is taken off"),
+        pytest.param((), ("vip",), (), None, id="a tag that others set stays"),
+        pytest.param(("vip",), ("VIP",), (), None, id="the same tag in other case is there already"),
+        pytest.param(("vip",), ("vip",), ("vip",), None, id="nothing to do"),
+        pytest.param((), (), ("vip",), None, id="somebody took ours off: nothing to take off"),
+        pytest.param(("b",), ("a",), ("a",), Retag(("b",), ("a",)), id="one for the other"),
+        pytest.param(
+            ("vip",), tuple(f"t{n}" for n in range(50)), ("vip",), None, id="of more than fifty Mailchimp tells fifty"
+        ),
+    ],
+)
+def test_tags_of_the_book_are_set_and_only_ours_are_taken_off(wanted, held, ours, change):
+    member = known(Status.SUBSCRIBED, tags=held, our_tags=ours)
+
+    assert retag(tagged(*wanted), member) == change
+
+
+@pytest.mark.parametrize(
+    ("told", "member"),
+    [
+        pytest.param(tagged("vip"), UNKNOWN, id="a new member's tags go with its making"),
+        pytest.param(tagged("vip"), known(Status.UNSUBSCRIBED), id="has left"),
+        pytest.param(facts(replace(customer(), tags=("vip",))), known(Status.SUBSCRIBED), id="never asked"),
+        pytest.param(facts(replace(customer(no(1)), tags=("vip",))), known(Status.SUBSCRIBED), id="withdrew"),
+    ],
+)
+def test_nobody_without_consent_is_tagged(told, member):
+    assert retag(told, member) is None
+
+
+def test_tags_are_sent_once_each_and_trimmed():
+    fields = member_for(consent.decide(tagged(" VIP ", "vip", "", "gold  rings")), PLAIN)
+
+    assert fields.tags == ("VIP", "gold rings")
+
+
+@pytest.mark.parametrize(
+    ("phone", "sent"), [("+14045551212", "404-555-1212"), ("+61291234567", None), ("+11045551212", None)]
+)
+def test_a_us_phone_field_gets_american_numbers_in_its_own_form_only(phone, sent):
+    told = facts(replace(customer(yes(1)), phone=phone))
+
+    fields = member_for(consent.decide(told), Terms(us_phones=frozenset({"PHONE"}))).merge_fields
+
+    assert fields.get("PHONE") == sent
+
+
+def test_permissions_go_with_adds_undos_and_questions_and_never_with_updates():
+    terms = Terms(permissions=("gdpr1",), may_ask=True)
+    undone = known(Status.UNSUBSCRIBED, opt_out=OURS)
+
+    added = decided(GRANT, UNKNOWN, terms)
+    again = decided(GRANT, undone, terms)
+    asked = decided(GRANT, known(Status.UNSUBSCRIBED, status_since=at(0)), terms)
+    updated = decided(GRANT, known(Status.SUBSCRIBED, merge_fields={}), terms)
+
+    assert [one.permissions for one in (added, again, asked)] == [("gdpr1",)] * 3
+    assert isinstance(updated, Update)
+
+
 @pytest.mark.parametrize(
     ("opt_outs", "subscribed", "stops"),
     [(10, 10, False), (11, 220, False), (11, 219, True), (500, 10_000, False), (501, 10_000, True)],
@@ -251,6 +423,8 @@ members = st.builds(
     added_by_us=st.booleans(),
     opt_out=st.none() | st.builds(OptOutRecord, st.sampled_from(list(Cause)), st.integers(0, 3).map(at)),
     carried_out=st.none() | st.integers(1, 99),
+    status_since=st.none() | st.integers(0, 3).map(at),
+    asked_for=st.none() | st.integers(1, 99),
 )
 
 
@@ -258,12 +432,12 @@ members = st.builds(
 def test_nobody_is_subscribed_without_a_grant_newer_than_every_withdrawal(holders, withdrawals, member):
     told = facts(*holders, withdrawals=tuple(withdrawals))
 
-    decision = decided(told, member)
+    decision = decided(told, member, MAY_ASK)
 
     everything = [event for holder in holders for event in holder.events] + withdrawals
     newest_yes = max((event.at for event in everything if event.granted), default=None)
     newest_no = max((event.at for event in everything if not event.granted), default=None)
-    if isinstance(decision, Add | Undo):
+    if isinstance(decision, Add | Undo | Ask | Move):
         assert newest_yes is not None
         assert newest_no is None or newest_no < newest_yes
 

@@ -38,6 +38,11 @@ EVERY_WAY: dict[str, list[Call]] = {
         calls.resubscribe(AUDIENCE, ALICE),
         calls.resubscribe(AUDIENCE, ALICE, as_pending=True, merge_fields=NAMES),
     ],
+    "rename": [
+        calls.rename(AUDIENCE, ALICE, "alice@new.example"),
+        calls.rename(AUDIENCE, ALICE, "a@b.example", merge_fields=NAMES),
+    ],
+    "retag": [calls.retag(AUDIENCE, ALICE, add=["VIP"], remove=["old"])],
     "get_member": [calls.get_member(AUDIENCE, ALICE)],
 }
 
@@ -68,15 +73,15 @@ def test_only_the_opt_out_and_its_undoing_carry_a_status_at_all():
     assert with_status == {"unsubscribe", "resubscribe"}
 
 
-def test_only_resubscribe_is_not_to_be_repeated_blindly():
+def test_only_resubscribe_and_rename_are_not_to_be_repeated_blindly():
     once_only = {name for name, made in EVERY_WAY.items() for call in made if not call.repeatable}
 
-    assert once_only == {"resubscribe"}
+    assert once_only == {"resubscribe", "rename"}
 
 
 @pytest.mark.parametrize("call", [call for made in EVERY_WAY.values() for call in made])
 def test_every_call_goes_to_the_member_and_does_not_show_whom_it_is_about(call):
-    assert call.path == ALICES_PATH
+    assert call.path.removesuffix("/tags") == ALICES_PATH
     assert call.about == ALICE
     assert "alice" not in repr(call).lower()
     assert call.path not in repr(call)

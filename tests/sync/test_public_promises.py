@@ -312,7 +312,7 @@ def test_a_person_who_unsubscribed_in_mailchimp_is_not_subscribed_again(shop):
     run = shop.sync()
 
     assert shop.statuses() == {"ada@inbox.example": "unsubscribed"}
-    assert (run.synced, run.counts["kept"]) == (0, 1)
+    assert (run.synced, run.counts["withheld"]) == (0, 1)
 
 
 def test_one_withdrawal_is_carried_out_once(shop):

@@ -129,10 +129,11 @@ _COUNTS = """
             WHERE d.tenant_id = %(tenant)s
         UNION ALL  -- what this run did counts as done, not as the agreement it led to
         SELECT moved.bucket, moved.customers FROM (
-            SELECT r.standing_bucket, r.bucket, cardinality(r.customer_ids) AS customers
+            SELECT DISTINCT ON (r.address) r.standing_bucket, r.bucket, cardinality(r.customer_ids) AS customers
             FROM sync_memberresult AS r
             LEFT JOIN sync_dirtyaddress AS d ON d.tenant_id = r.tenant_id AND d.address = r.address
             WHERE r.tenant_id = %(tenant)s AND r.run_id = %(run)s AND r.state = 'accepted' AND d.id IS NULL
+            ORDER BY r.address, r.kind = 'retag', r.id DESC  -- tags beside another change are part of it
         ) AS done CROSS JOIN LATERAL (
             VALUES (done.standing_bucket, -done.customers), (done.bucket, done.customers)
         ) AS moved (bucket, customers)

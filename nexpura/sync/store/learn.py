@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,13 +12,20 @@ from psycopg.types.json import Jsonb
 
 from nexpura.audience.address import address_of
 from nexpura.audience.desired import Terms
+from nexpura.customers import ledger
+from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
+from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, SyncRun
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
+
+
+WITHIN = timedelta(microseconds=999_999)
+"""Mailchimp tells whole seconds: a no of this second is taken for later than a yes of the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,64 +35,167 @@ class Reading:
     since: datetime | None
 
 
-def begin_reading(run: Begun, audience: Audience, merge_fields: Sequence[MergeField]) -> tuple[Reading, Terms]:
-    """Keep the audience's own settings and tell what has to be read."""
-    tags = sorted(field.tag for field in merge_fields)
+def begin_reading(
+    run: Begun,
+    audience: Audience,
+    merge_fields: Sequence[MergeField],
+    permissions: Sequence[tuple[str, str]] | None,
+) -> tuple[Reading, Terms]:
+    """Keep the audience's own settings and tell what has to be read, and under which terms."""
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         known = KnownAudience.objects.get(pk=run.audience_pk)
-        known.name, known.double_optin, known.merge_tags = audience.name, audience.double_optin, tags
+        keep_settings(known, audience, merge_fields, permissions)
         known.subscribed = audience.member_count
         known.save()
+        config = Integration.objects.values_list("config", flat=True).get(tenant_id=run.tenant_id, kind=MAILCHIMP)
     since = known.read_through if known.full_read_at else None
-    return Reading(since and since - OVERLAP), Terms(frozenset(tags), audience.double_optin)
+    return Reading(since and since - OVERLAP), terms.of(known, config)
+
+
+def keep_settings(
+    known: KnownAudience,
+    audience: Audience,
+    merge_fields: Sequence[MergeField],
+    permissions: Sequence[tuple[str, str]] | None,
+) -> None:
+    """Put what Mailchimp says of an audience into its row, without saving it."""
+    known.name, known.double_optin = audience.name, audience.double_optin
+    known.merge_fields = [
+        {
+            "tag": field.tag,
+            "name": field.name,
+            "type": field.type,
+            "required": field.required,
+            "options": {name: value for name, value in field.options.items() if name == "phone_format"},
+        }
+        for field in merge_fields
+    ]
+    known.permissions = None if permissions is None else [{"id": key, "text": text} for key, text in permissions]
 
 
 def learn(run: Begun, members: Sequence[Member]) -> None:
-    """Take one page of members into the mirror; set-based, so that a page costs one round trip."""
-    if not members:
-        return
-    newest = {address_of(member.address): member for member in members}
-    with transaction.atomic(), connection.cursor() as cursor:
+    """Take one page of members into the mirror."""
+    with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
+        take_in(run.tenant_id, run.audience_pk, members)
+
+
+def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list[str]:
+    """Take members into the mirror, whoever read them; returns the addresses of those that differ.
+
+    Set-based, so that a page costs a few round trips. What the people in Mailchimp did is carried into the book in
+    the same transaction: a "no" first seen after the first reading becomes a withdrawal (B3), another address they
+    gave themselves becomes a proposal to the shop.
+    """
+    if not members:
+        return []
+    newest = {address_of(member.address): member for member in members}
+    with transaction.atomic():
+        renamed = _follow_renames(tenant_id, audience_pk, newest)
+        differing = _mirror(tenant_id, audience_pk, newest)
+        noes = [(address, newest[address].last_changed + WITHIN) for address, is_no in differing.items() if is_no]
+        if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
+            ledger.hear_noes(tenant_id, noes)
+        _mark(tenant_id, [*differing, *renamed])
+    return [*differing]
+
+
+def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:
+    """Write what differs; returns those addresses, each with whether its person has left by their own doing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _MIRROR,
+            {
+                "tenant": tenant_id,
+                "audience": audience_pk,
+                "addresses": list(newest),
+                "statuses": [member.status for member in newest.values()],
+                "fields": [Jsonb(dict(member.merge_fields)) for member in newest.values()],
+                "tags": [Jsonb(list(member.tags)) for member in newest.values()],
+                "contacts": [member.contact_id for member in newest.values()],
+                "moments": [member.last_changed for member in newest.values()],
+                "words": [member.unsubscribe_reason or "" for member in newest.values()],
+            },
+        )
+        return dict(cursor.fetchall())
+
+
+_MIRROR = """
+    WITH seen AS (
+        SELECT * FROM unnest(%(addresses)s::text[], %(statuses)s::text[], %(fields)s::jsonb[], %(tags)s::jsonb[],
+                             %(contacts)s::text[], %(moments)s::timestamptz[], %(words)s::text[])
+            AS s (address, status, merge_fields, tags, contact_id, last_changed, words)
+    ), before AS (
+        SELECT k.address, k.status, k.opt_out, s.words,
+               k.status = s.status AND k.opt_out IS NOT NULL AND k.opt_out ->> 'words' <> s.words
+                   AND (k.opt_out ->> 'changed')::timestamptz <> s.last_changed AS left_anew
+        FROM sync_knownmember AS k JOIN seen AS s ON s.address = k.address
+        WHERE k.tenant_id = %(tenant)s AND k.audience_id = %(audience)s
+    ), differing AS (
+        INSERT INTO sync_knownmember AS k
+            (tenant_id, audience_id, address, status, merge_fields, tags, contact_id, last_changed, status_since,
+             rewritten, our_tags, added_by_us, renamed_to, move_refused)
+        SELECT %(tenant)s, %(audience)s, address, status, merge_fields, tags, contact_id, last_changed, last_changed,
+               '{}', '[]', false, '', false
+        FROM seen ORDER BY address
+        ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
+            SET status = excluded.status, merge_fields = excluded.merge_fields, tags = excluded.tags,
+                contact_id = excluded.contact_id, last_changed = excluded.last_changed, renamed_to = '',
+                status_since = CASE
+                    WHEN k.status = excluded.status
+                        AND NOT EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
+                    THEN k.status_since ELSE excluded.last_changed END,
+                added_by_us = k.added_by_us AND NOT (
+                    excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived')),
+                refusal = CASE WHEN k.status = excluded.status THEN k.refusal END
+            WHERE (k.status, k.merge_fields, k.tags, k.contact_id, k.last_changed)
+                  IS DISTINCT FROM
+                  (excluded.status, excluded.merge_fields, excluded.tags, excluded.contact_id, excluded.last_changed)
+              AND coalesce(k.last_changed <= excluded.last_changed, true)  -- a reading may be older than a reply
+        RETURNING address, status, last_changed
+    )
+    SELECT d.address,
+           d.status = 'unsubscribed' AND (coalesce(b.status, '') <> 'unsubscribed' OR b.left_anew)
+               AND coalesce((b.opt_out ->> 'changed')::timestamptz <> d.last_changed, true)
+               AND NOT EXISTS (  -- an opt-out of ours whose reply was lost
+                   SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
+                   WHERE r.tenant_id = %(tenant)s AND r.address = d.address AND r.kind = 'opt_out'
+                     AND r.state = 'sending' AND u.audience_id = %(audience)s)
+    FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
+"""
+
+
+def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> list[str]:
+    """Note members who have another address now; returns the addresses they left, where nobody is any more."""
+    with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH seen AS (
-                SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::text[], %s::timestamptz[])
-                    AS s (address, status, merge_fields, contact_id, last_changed)
-            ), differing AS (
-                INSERT INTO sync_knownmember AS k
-                    (tenant_id, audience_id, address, status, merge_fields, contact_id, last_changed,
-                     rewritten, added_by_us)
-                SELECT %s, %s, address, status, merge_fields, contact_id, last_changed, '{}', false
-                FROM seen ORDER BY address
-                ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
-                    SET status = excluded.status, merge_fields = excluded.merge_fields,
-                        contact_id = excluded.contact_id, last_changed = excluded.last_changed,
-                        added_by_us = k.added_by_us AND NOT (
-                            excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived')),
-                        refusal = CASE WHEN k.status = excluded.status THEN k.refusal END
-                    WHERE (k.status, k.merge_fields, k.contact_id, k.last_changed)
-                          IS DISTINCT FROM
-                          (excluded.status, excluded.merge_fields, excluded.contact_id, excluded.last_changed)
-                RETURNING address
-            )
+            UPDATE sync_knownmember AS k
+            SET status = '', merge_fields = '{}', tags = '[]', our_tags = '[]', contact_id = '', last_changed = NULL,
+                status_since = NULL, added_by_us = false, opt_out = NULL, rewritten = '{}', refusal = NULL,
+                renamed_to = s.address
+            FROM unnest(%s::text[], %s::text[]) AS s (address, contact_id)
+            WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id = s.contact_id
+              AND k.contact_id <> '' AND k.status <> '' AND k.address <> s.address
+            RETURNING k.address
+            """,
+            [list(newest), [member.contact_id for member in newest.values()], tenant_id, audience_pk],
+        )
+        return [address for (address,) in cursor.fetchall()]
+
+
+def _mark(tenant_id: int, addresses: Sequence[str]) -> None:
+    """Mark those of the addresses that the book has to do with."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
             INSERT INTO sync_dirtyaddress (tenant_id, address, version)
-            SELECT s.tenant_id, s.address, nextval('sync_mark_version')
-            FROM differing JOIN sync_addressstanding AS s ON s.tenant_id = %s AND s.address = differing.address
-            ORDER BY s.address
+            SELECT s.tenant_id, s.address, nextval('sync_mark_version') FROM sync_addressstanding AS s
+            WHERE s.tenant_id = %s AND s.address = ANY(%s) ORDER BY s.address
             ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
             """,
-            [
-                list(newest),
-                [member.status for member in newest.values()],
-                [Jsonb(dict(member.merge_fields)) for member in newest.values()],
-                [member.contact_id for member in newest.values()],
-                [member.last_changed for member in newest.values()],
-                run.tenant_id,
-                run.audience_pk,
-                run.tenant_id,
-            ],
+            [tenant_id, list(addresses)],
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import connection
 
 from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
-from nexpura.audience.plan import Add, Change, OptOut, Undo, Update
+from nexpura.audience.plan import Add, Ask, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.sync import models
 
 
@@ -44,7 +44,9 @@ def fence(tenant_id: int, run_id: int, token: UUID) -> None:
 
 def known_from_row(row: models.KnownMember) -> KnownMember:
     """Return the rules' view of a stored member."""
-    opt_out = row.opt_out and OptOutRecord(Cause(row.opt_out["cause"]), datetime.fromisoformat(row.opt_out["changed"]))
+    opt_out = row.opt_out and OptOutRecord(
+        Cause(row.opt_out["cause"]), datetime.fromisoformat(row.opt_out["changed"]), row.opt_out.get("words", "")
+    )
     refusal = row.refusal and Refusal(
         row.refusal["reason"],
         row.refusal["fingerprint"],
@@ -57,7 +59,15 @@ def known_from_row(row: models.KnownMember) -> KnownMember:
             tag: str(value) for tag, value in row.merge_fields.items() if isinstance(value, str | int | float)
         },
         last_changed=row.last_changed,
+        status_since=row.status_since,
+        contact_id=row.contact_id,
+        tags=tuple(row.tags),
+        our_tags=tuple(row.our_tags),
         added_by_us=row.added_by_us,
+        made_for=row.made_for,
+        asked_for=row.asked_for,
+        renamed_to=row.renamed_to,
+        move_refused=row.move_refused,
         opt_out=opt_out or None,
         carried_out=row.carried_out,
         rewritten={tag: Rewritten(pair["sent"], pair["got"]) for tag, pair in row.rewritten.items()},
@@ -71,8 +81,21 @@ def known_to_columns(known: KnownMember) -> dict[str, Any]:
         "status": known.status.value,
         "merge_fields": dict(known.merge_fields),
         "last_changed": known.last_changed,
+        "status_since": known.status_since,
+        "contact_id": known.contact_id,
+        "tags": list(known.tags),
+        "our_tags": list(known.our_tags),
         "added_by_us": known.added_by_us,
-        "opt_out": known.opt_out and {"cause": known.opt_out.cause.value, "changed": known.opt_out.changed.isoformat()},
+        "made_for": known.made_for,
+        "asked_for": known.asked_for,
+        "renamed_to": known.renamed_to,
+        "move_refused": known.move_refused,
+        "opt_out": known.opt_out
+        and {
+            "cause": known.opt_out.cause.value,
+            "changed": known.opt_out.changed.isoformat(),
+            "words": known.opt_out.words,
+        },
         "carried_out": known.carried_out,
         "rewritten": {tag: {"sent": pair.sent, "got": pair.got} for tag, pair in known.rewritten.items()},
         "refusal": known.refusal
@@ -80,7 +103,27 @@ def known_to_columns(known: KnownMember) -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, type[Change]] = {"add": Add, "update": Update, "opt_out": OptOut, "undo": Undo}
+KINDS: dict[str, type[Change]] = {
+    "add": Add,
+    "update": Update,
+    "opt_out": OptOut,
+    "undo": Undo,
+    "ask": Ask,
+    "move": Move,
+    "retag": Retag,
+}
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "status": Status,
+    "status_if_new": Status,
+    "cause": Cause,
+    "consent_at": datetime.fromisoformat,
+    "unchanged_since": datetime.fromisoformat,
+    "tags": tuple,
+    "permissions": tuple,
+    "add": tuple,
+    "remove": tuple,
+}
+"""How values that JSON has no type for are read back, by the name of their field."""
 
 
 def kind_of(change: Change) -> str:
@@ -92,27 +135,11 @@ def change_to_json(change: Change) -> dict[str, Any]:
     return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(change).items()}
 
 
-def change_from_json(kind: str, stored: dict[str, Any]) -> Change:
-    match kind:
-        case "add":
-            return Add(
-                stored["email"],
-                stored["merge_fields"],
-                Status(stored["status_if_new"]),
-                datetime.fromisoformat(stored["consent_at"]),
-                stored["consent_ip"],
-            )
-        case "update":
-            return Update(Status(stored["status"]), stored["before"], stored["merge_fields"], stored["desired"])
-        case "opt_out":
-            return OptOut(Cause(stored["cause"]), Status(stored["before"]), stored["withdrawal"])
-        case _:
-            return Undo(
-                datetime.fromisoformat(stored["unchanged_since"]),
-                stored["merge_fields"],
-                datetime.fromisoformat(stored["consent_at"]),
-                stored["consent_ip"],
-            )
+def change_from_json(kind: str, stored: Mapping[str, Any]) -> Change:
+    read = {name: _READERS[name](value) if name in _READERS else value for name, value in stored.items()}
+    if kind in ("opt_out", "ask"):
+        read["before"] = Status(read["before"])  # elsewhere it is the fields as they were
+    return KINDS[kind](**read)
 
 
 def columns(rows: Iterable[dict[str, Any]], *names: str) -> list[list[Any]]:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
 
-from nexpura.audience.member import KnownMember, Status
-from nexpura.audience.plan import Add, OptOut, Undo, Update
+from nexpura.audience.member import UNKNOWN, KnownMember, Status
+from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp.member import NEVER, Member
 from nexpura.mailchimp.result import Accepted, Result
 from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
-from nexpura.sync.store import standings
+from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence, known_to_columns
+from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
     """Write down what became of each change. Raises `RunLostError`: a re-reading then finds what landed."""
-    known = facts.known_members(run.tenant_id, run.audience_pk, [work.address for work, _ in results])
-    _write(run, [(work, outcome.of(work.change, known[work.address], result, now)) for work, result in results])
+    known = _known_of(run, [(work.address, work.change) for work, _ in results])
+    _write(
+        run,
+        [
+            (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
+            for work, result in results
+        ],
+    )
 
 
 def settle_touched(run: Begun, work: Work, member: Member) -> None:
@@ -38,8 +44,34 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
         _count(run, len(settled))
         _results(run, settled)
         _known(run, settled)
-        standings.put(run.tenant_id, [(work.address, work.customers, one.standing) for work, one in settled])
-        standings.unmark(run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again])
+        told = [(work, one) for work, one in settled if _tells_standing(work.change, one)]
+        standings.put(run.tenant_id, [(work.address, work.customers, one.standing) for work, one in told])
+        standings.unmark(
+            run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again], run_id=run.id
+        )
+        standings.unmark(run.tenant_id, [mark for work, one in settled for mark in _vacated(work.change, one)])
+
+
+def _tells_standing(change: Change, settled: outcome.Settled) -> bool:
+    """Where an address stands is said by what concerns its member; of tags only a refusal has a say."""
+    return not isinstance(change, Retag) or settled.bucket is Bucket.FAILED
+
+
+def _vacated(change: Change, settled: outcome.Settled) -> list[tuple[str, int]]:
+    """Return the mark of the address a member has left by being moved: nothing is to do there any more."""
+    left = isinstance(change, Move) and settled.former is not None and settled.former.status is Status.ABSENT
+    return [(change.from_address, change.from_version)] if left and isinstance(change, Move) else []
+
+
+def _known_of(run: Begun, changes: Iterable[tuple[str, Change]]) -> dict[str, KnownMember]:
+    """Return the members at the addresses of these changes, and at those that moves start from."""
+    addresses = {address for address, _ in changes}
+    addresses |= {change.from_address for _, change in changes if isinstance(change, Move)}
+    return facts.known_members(run.tenant_id, run.audience_pk, sorted(addresses))
+
+
+def _former(change: Change, known: Mapping[str, KnownMember]) -> KnownMember:
+    return known[change.from_address] if isinstance(change, Move) else UNKNOWN
 
 
 def settle_landed(run: Begun, now: datetime) -> None:
@@ -51,19 +83,20 @@ def settle_landed(run: Begun, now: datetime) -> None:
         fence(run.tenant_id, run.id, run.token)
         sending = MemberResult.objects.filter(tenant_id=run.tenant_id, state=MemberResult.State.SENDING)
         rows = list(sending.filter(run__audience_id=run.audience_pk))
-        known = facts.known_members(run.tenant_id, run.audience_pk, [row.address for row in rows])
+        changes = [(row.address, change_from_json(row.kind, row.change)) for row in rows]
+        known = _known_of(run, changes)
         landed: list[tuple[Work, outcome.Settled]] = []
-        for row in rows:
-            change = change_from_json(row.kind, row.change)
-            member = known[row.address]
+        for row, (address, change) in zip(rows, changes, strict=True):
+            member = known[address]
             if _has_landed(change, member):
-                work = Work(row.pk, row.address, row.version, len(row.customer_ids), change)
-                landed.append((work, outcome.of(change, member, Accepted(_as_member(row.address, member)), now)))
+                work = Work(row.pk, address, row.version, len(row.customer_ids), change)
+                accepted = Accepted(None if isinstance(change, Retag) else _as_member(address, member))
+                landed.append((work, outcome.of(change, member, accepted, now, _former(change, known))))
         sending.exclude(pk__in=[work.result_id for work, _ in landed]).delete()
     _write(run, landed)
 
 
-def _has_landed(change: Add | Update | OptOut | Undo, member: KnownMember) -> bool:
+def _has_landed(change: Change, member: KnownMember) -> bool:
     match change:
         case Add():
             return member.status is change.status_if_new and _holds(member, change.merge_fields)
@@ -73,6 +106,12 @@ def _has_landed(change: Add | Update | OptOut | Undo, member: KnownMember) -> bo
             return member.status is Status.UNSUBSCRIBED
         case Undo():
             return member.status is Status.SUBSCRIBED
+        case Ask():
+            return member.status is Status.PENDING
+        case Move():
+            return member.status is Status.SUBSCRIBED and member.contact_id == change.contact_id != ""
+        case Retag():
+            return set(change.add) <= set(member.tags) and not set(change.remove) & set(member.tags)
 
 
 def _holds(member: KnownMember, fields: object) -> bool:
@@ -85,8 +124,9 @@ def _as_member(address: str, known: KnownMember) -> Member:
         address=address,
         status=known.status.value,
         merge_fields=known.merge_fields,
-        contact_id="",
+        contact_id=known.contact_id,
         last_changed=known.last_changed or NEVER,
+        tags=known.tags,
     )
 
 
@@ -126,35 +166,14 @@ def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> Non
 
 
 def _known(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:
-    rows = [(work.address, known_to_columns(settled.known)) for work, settled in results]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO sync_knownmember
-                (tenant_id, audience_id, address, status, merge_fields, last_changed, added_by_us, opt_out,
-                 carried_out, rewritten, refusal, contact_id)
-            SELECT %s, %s, s.*, '' FROM unnest(%s::text[], %s::text[], %s::jsonb[], %s::timestamptz[], %s::bool[],
-                %s::jsonb[], %s::bigint[], %s::jsonb[], %s::jsonb[])
-                AS s (address, status, merge_fields, last_changed, added_by_us, opt_out, carried_out,
-                      rewritten, refusal)
-            ORDER BY s.address
-            ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
-                SET status = excluded.status, merge_fields = excluded.merge_fields,
-                    last_changed = excluded.last_changed, added_by_us = excluded.added_by_us,
-                    opt_out = excluded.opt_out, carried_out = excluded.carried_out,
-                    rewritten = excluded.rewritten, refusal = excluded.refusal
-            """,
-            [
-                run.tenant_id,
-                run.audience_pk,
-                [address for address, _ in rows],
-                [row["status"] for _, row in rows],
-                [Jsonb(row["merge_fields"]) for _, row in rows],
-                [row["last_changed"] for _, row in rows],
-                [row["added_by_us"] for _, row in rows],
-                [row["opt_out"] and Jsonb(row["opt_out"]) for _, row in rows],
-                [row["carried_out"] for _, row in rows],
-                [Jsonb(row["rewritten"]) for _, row in rows],
-                [row["refusal"] and Jsonb(row["refusal"]) for _, row in rows],
-            ],
-        )
+    """Write the members as now known; of two results about one address each leaves the other's columns alone."""
+    whole = {work.address: settled.known for work, settled in results if not isinstance(work.change, Retag)}
+    whole |= {
+        work.change.from_address: settled.former
+        for work, settled in results
+        if isinstance(work.change, Move) and settled.former
+    }
+    tags = {work.address: settled.known for work, settled in results if isinstance(work.change, Retag)}
+    for address in whole.keys() & tags.keys():
+        whole[address] = replace(whole[address], tags=tags[address].tags, our_tags=tags[address].our_tags)
+    mirror.put(run.tenant_id, run.audience_pk, whole | {a: tags[a] for a in tags.keys() - whole.keys()})

@@ -50,8 +50,9 @@ def carry_out(tenant_id: int, audience_pk: int, rows: Sequence[tuple[str, int | 
         cursor.execute(
             """
             INSERT INTO sync_knownmember
-                (tenant_id, audience_id, address, carried_out, status, merge_fields, rewritten, contact_id, added_by_us)
-            SELECT %s, %s, s.address, s.event, '', '{}', '{}', '', false
+                (tenant_id, audience_id, address, carried_out, status, merge_fields, rewritten, contact_id, tags,
+                 our_tags, added_by_us, renamed_to, move_refused)
+            SELECT %s, %s, s.address, s.event, '', '{}', '{}', '', '[]', '[]', false, '', false
             FROM unnest(%s::text[], %s::bigint[]) AS s (address, event) ORDER BY s.address
             ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
                 SET carried_out = excluded.carried_out
@@ -60,17 +61,23 @@ def carry_out(tenant_id: int, audience_pk: int, rows: Sequence[tuple[str, int | 
         )
 
 
-def unmark(tenant_id: int, rows: Sequence[tuple[str, int]]) -> None:
-    """Remove the marks whose version is still the one that was read."""
+def unmark(tenant_id: int, rows: Sequence[tuple[str, int]], run_id: int = 0) -> None:
+    """Remove the marks whose version is still the one that was read.
+
+    A mark stays as long as `run_id` has something else to do at the address, or put something off.
+    """
     if not rows:
         return
     with connection.cursor() as cursor:
         cursor.execute(
             """
             DELETE FROM sync_dirtyaddress AS d USING unnest(%s::text[], %s::bigint[]) AS s (address, version)
-            WHERE d.tenant_id = %s AND d.address = s.address AND d.version = s.version
+            WHERE d.tenant_id = %s AND d.address = s.address AND d.version = s.version AND NOT EXISTS (
+                SELECT 1 FROM sync_memberresult AS r
+                WHERE r.tenant_id = d.tenant_id AND r.run_id = %s AND r.address = d.address
+                  AND r.version = d.version AND r.state IN ('planned', 'sending', 'deferred'))
             """,
-            [[address for address, _ in rows], [version for _, version in rows], tenant_id],
+            [[address for address, _ in rows], [version for _, version in rows], tenant_id, run_id],
         )
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
-from nexpura.audience import consent, diff
+from nexpura.audience import diff
 from nexpura.audience.desired import Terms
-from nexpura.audience.facts import AddressFacts
-from nexpura.audience.plan import Bucket, Change, NoChange, Plan
+from nexpura.audience.plan import Bucket, Change, Move, NoChange, Plan
 from nexpura.audience.reasons import Reason
 from nexpura.customers.models import Customer
-from nexpura.sync import facts as book
+from nexpura.sync import deciding
+from nexpura.sync.deciding import Decided
 from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
 from nexpura.sync.store import standings
 from nexpura.sync.store.begin import Begun
@@ -60,11 +60,9 @@ def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: s
         if not marks:
             return None
         proven = KnownAudience.objects.values_list("listing_complete", flat=True).get(pk=run.audience_pk)
-        facts = book.load(run.tenant_id, marks, absence_proven=proven)
-        known = book.known_members(run.tenant_id, run.audience_pk, [one.address for one in facts])
-        decided = [(one, diff.change(consent.decide(one), one, known[one.address], terms, now)) for one in facts]
-        _settle_at_once(run, ((one, what) for one, what in decided if isinstance(what, NoChange)))
-        _write_down(run, [(one, what) for one, what in decided if not isinstance(what, NoChange)])
+        decided = deciding.decide(run.tenant_id, run.audience_pk, marks, terms, now, absence_proven=proven)
+        _settle_at_once(run, decided)
+        _write_down(run, decided)
         if "" in marks:
             _settle_blank(run, marks[""])
     return max(marks)
@@ -86,6 +84,9 @@ def plan_of(run: Begun) -> Plan:
             updates=kinds.get("update", 0),
             opt_outs=kinds.get("opt_out", 0),
             undos=kinds.get("undo", 0),
+            asks=kinds.get("ask", 0),
+            moves=kinds.get("move", 0),
+            retags=kinds.get("retag", 0),
             subscribed=subscribed,
         )
         done = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
@@ -137,6 +138,7 @@ def cleared(run: Begun, kinds: Sequence[str], limit: int) -> list[Work]:
                 for row in rows
                 if row[6] == "sending"
             ]
+            ready = _still_to_move(run, ready)
             if ready or not rows:
                 return sorted(ready, key=lambda work: work.result_id)
 
@@ -155,13 +157,32 @@ def _plain(stored: Any) -> dict[str, Any]:
     return dict(json.loads(stored)) if isinstance(stored, str) else dict(stored)
 
 
-def _settle_at_once(run: Begun, decided: Iterable[tuple[AddressFacts, NoChange]]) -> None:
-    listed = list(decided)
-    standings.put(run.tenant_id, [(one.address, len(one.customers), what) for one, what in listed])
-    standings.carry_out(
-        run.tenant_id, run.audience_pk, [(one.address, what.carried_out) for one, what in listed if what.carried_out]
+def _still_to_move(run: Begun, works: list[Work]) -> list[Work]:
+    """Leave out moves whose old address was marked again since: somebody may consent there now."""
+    moves = {work.result_id: work.change for work in works if isinstance(work.change, Move)}
+    if not moves:
+        return works
+    addresses = [move.from_address for move in moves.values()]
+    marked = DirtyAddress.objects.filter(tenant_id=run.tenant_id, address__in=addresses)
+    versions = dict(marked.select_for_update().order_by("address").values_list("address", "version"))
+    stale = [key for key, move in moves.items() if versions.get(move.from_address, 0) != move.from_version]
+    MemberResult.objects.filter(tenant_id=run.tenant_id, pk__in=stale).update(
+        state="skipped", reason=Reason.CHANGED_MEANWHILE
     )
-    standings.unmark(run.tenant_id, [(one.address, one.version) for one, _ in listed])
+    return [work for work in works if work.result_id not in stale]
+
+
+def _settle_at_once(run: Begun, decided: Sequence[Decided]) -> None:
+    """Settle the addresses whose member needs no change; where only tags do, the mark stays until they have it."""
+    settled = [(one, one.decision) for one in decided if isinstance(one.decision, NoChange)]
+    standings.put(run.tenant_id, [(one.facts.address, len(one.facts.customers), what) for one, what in settled])
+    standings.carry_out(
+        run.tenant_id,
+        run.audience_pk,
+        [(one.facts.address, what.carried_out) for one, what in settled if what.carried_out],
+    )
+    done = [one.facts for one, what in settled if one.retag is None and not what.undecided]
+    standings.unmark(run.tenant_id, [(facts.address, facts.version) for facts in done])
 
 
 def _settle_blank(run: Begun, version: int) -> None:
@@ -171,10 +192,20 @@ def _settle_blank(run: Begun, version: int) -> None:
     standings.unmark(run.tenant_id, [("", version)])
 
 
-def _write_down(run: Begun, decided: Sequence[tuple[AddressFacts, Change]]) -> None:
+def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
     rows: list[Sequence[Any]] = [
-        (run.tenant_id, run.id, one.address, [*one.customer_ids], one.version, _stored(what), kind_of(what))
-        for one, what in decided
+        (
+            run.tenant_id,
+            run.id,
+            one.facts.address,
+            [*one.facts.customer_ids],
+            one.facts.version,
+            _stored(what),
+            kind_of(what),
+        )
+        for one in decided
+        for what in (one.decision, one.retag)
+        if what is not None and not isinstance(what, NoChange)
     ]
     with connection.cursor() as cursor:
         cursor.executemany(
@@ -183,9 +214,9 @@ def _write_down(run: Begun, decided: Sequence[tuple[AddressFacts, Change]]) -> N
                 (tenant_id, run_id, address, customer_ids, version, change, kind, state, bucket, standing_bucket,
                  reason, detail)
             VALUES (%s, %s, %s, %s, %s, %s, %s, 'planned', '', '', '', '')
-            ON CONFLICT (tenant_id, run_id, address) DO UPDATE
+            ON CONFLICT (tenant_id, run_id, address, kind) DO UPDATE
                 SET customer_ids = excluded.customer_ids, version = excluded.version, change = excluded.change,
-                    kind = excluded.kind, state = 'planned', bucket = '', standing_bucket = '', reason = '',
+                    state = 'planned', bucket = '', standing_bucket = '', reason = '',
                     detail = '', sent_at = NULL, settled_at = NULL
             """,
             rows,
@@ -197,5 +228,8 @@ def _stored(change: Change) -> Jsonb:
 
 
 def _fingerprint(run: Begun, terms: Terms) -> str:
-    told = f"{diff.RULES_VERSION}|{sorted(terms.merge_tags)}|{terms.double_optin}|{run.audience_pk}"
+    told = (
+        f"{diff.RULES_VERSION}|{sorted(terms.merge_tags)}|{terms.double_optin}|{sorted(terms.mapping.items())}"
+        f"|{sorted(terms.us_phones)}|{terms.permissions}|{terms.may_ask}|{run.audience_pk}"
+    )
     return hashlib.sha256(told.encode()).hexdigest()

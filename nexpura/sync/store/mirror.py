@@ -1,0 +1,56 @@
+"""Set-based writes of known members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import connection
+from psycopg.types.json import Jsonb
+
+from nexpura.audience.member import KnownMember
+from nexpura.sync.store.records import known_to_columns
+
+_COLUMNS = {
+    "status": "text",
+    "merge_fields": "jsonb",
+    "last_changed": "timestamptz",
+    "status_since": "timestamptz",
+    "contact_id": "text",
+    "tags": "jsonb",
+    "our_tags": "jsonb",
+    "added_by_us": "bool",
+    "made_for": "bigint",
+    "asked_for": "bigint",
+    "renamed_to": "text",
+    "move_refused": "bool",
+    "opt_out": "jsonb",
+    "carried_out": "bigint",
+    "rewritten": "jsonb",
+    "refusal": "jsonb",
+}
+_PUT = f"""
+    INSERT INTO sync_knownmember (tenant_id, audience_id, address, {", ".join(_COLUMNS)})
+    SELECT %s, %s, s.* FROM unnest(%s::text[], {", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+        AS s (address, {", ".join(_COLUMNS)})
+    ORDER BY s.address
+    ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
+        SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+"""  # noqa: S608 - names and types stand above
+
+
+def put(tenant_id: int, audience_pk: int, members: Mapping[str, KnownMember]) -> None:
+    """Write what is now known of these addresses."""
+    if not members:
+        return
+    rows = [known_to_columns(member) for member in members.values()]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _PUT,
+            [tenant_id, audience_pk, list(members), *([_stored(row[name], kind) for row in rows]
+                                                      for name, kind in _COLUMNS.items())],
+        )  # fmt: skip
+
+
+def _stored(value: Any, kind: str) -> Any:
+    return Jsonb(value) if kind == "jsonb" and value is not None else value
