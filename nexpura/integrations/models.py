@@ -16,7 +16,8 @@ class Integration(models.Model):
     """One row per tenant and kind (A5). The secret lives sealed in `config_encrypted` only; `config` is plain.
 
     Keys of `config` for Mailchimp: `audience_id`, `audience_name`, `data_centre`, `key_last4`, `login_id`,
-    `account_name`, `auto_sync`. Keys of `error`: `code`, `title`, `detail`, `remedy`, `at`.
+    `account_name`, `auto_sync`; and what the tenant chose: `mapping` (merge tag to source), `permissions` (ids),
+    `ask_to_confirm`. Keys of `error`: `code`, `title`, `detail`, `remedy`, `at`.
     """
 
     class Status(models.TextChoices):

@@ -16,8 +16,8 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey, KeyMalformed
-from nexpura.mailchimp.member import Account, Audience
-from nexpura.sync import line, schedule
+from nexpura.mailchimp.member import Account, Audience, MergeField
+from nexpura.sync import line, schedule, store
 from nexpura.sync.models import AddressStanding, KnownAudience, SyncRun
 from nexpura.sync.store import standings
 from nexpura.tenants import audit
@@ -67,16 +67,15 @@ def connect(tenant: Tenant, actor: Actor, *, key_text: str, audience_id: str, au
     if isinstance(answer, Refused):
         return answer
     try:
-        return _write_row(tenant, actor, *answer, auto_sync=auto_sync)
+        return _write_row(tenant, actor, answer, auto_sync=auto_sync)
     except OperationalError:
         return Refused(
             "busy", "Busy", "Customers are being imported at this moment.", ("Try again when that is done.",)
         )
 
 
-def _write_row(
-    tenant: Tenant, actor: Actor, key: ApiKey, account: Account, audience: Audience, *, auto_sync: bool
-) -> Connected:
+def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool) -> Connected:
+    key, account, audience = answer.key, answer.account, answer.audience
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '10s'")
@@ -105,6 +104,8 @@ def _write_row(
         known, _ = KnownAudience.objects.get_or_create(
             tenant=tenant, data_centre=key.data_centre, audience_id=audience.id, defaults={"name": audience.name}
         )
+        store.keep_settings(known, audience, answer.merge_fields, answer.permissions)
+        known.save()
         AddressStanding.objects.filter(tenant=tenant).delete()
         standings.mark_all(tenant.pk, known.pk)
         audit.record(tenant, actor, "mailchimp.connected", integration, after=_told(integration))
@@ -151,7 +152,7 @@ def replace_key(tenant: Tenant, actor: Actor, key_text: str) -> Connected | Refu
     answer = _ask(key_text, integration.config["audience_id"])
     if isinstance(answer, Refused):
         return answer
-    key, account, _ = answer
+    key, account = answer.key, answer.account
     if key.data_centre != integration.config["data_centre"]:
         return Refused("key", "Another data centre", "This key belongs to another account: disconnect first.")
     with transaction.atomic():
@@ -189,7 +190,18 @@ def _refuse_audience_id(audience_id: str) -> Refused | None:
     return None
 
 
-def _ask(key_text: str, audience_id: str) -> tuple[ApiKey, Account, Audience] | Refused:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Mailchimp says about a key and an audience."""
+
+    key: ApiKey
+    account: Account
+    audience: Audience
+    merge_fields: tuple[MergeField, ...]
+    permissions: tuple[tuple[str, str], ...] | None
+
+
+def _ask(key_text: str, audience_id: str) -> Answer | Refused:
     """Return what Mailchimp says about key and audience, or its refusal in words for people."""
     try:
         key = ApiKey.parse(key_text)
@@ -197,7 +209,9 @@ def _ask(key_text: str, audience_id: str) -> tuple[ApiKey, Account, Audience] | 
         return Refused("key", "This API key cannot be right", str(malformed))
     try:
         account = _at_a_page(f"data centre {key.data_centre}", key, lambda mailchimp: mailchimp.account())
-        audience = _at_a_page(f"login {account.login_id}", key, lambda mailchimp: mailchimp.audience(audience_id))
+        return _at_a_page(
+            f"login {account.login_id}", key, lambda mailchimp: _about(mailchimp, key, account, audience_id)
+        )
     except (errors.AccessLost, errors.AudienceNotFound) as error:
         return Refused("mailchimp", API_ERROR, f"{error.title}: {error.detail}", CAUSES)
     except errors.MailchimpError as error:
@@ -208,7 +222,14 @@ def _ask(key_text: str, audience_id: str) -> tuple[ApiKey, Account, Audience] | 
         return Refused(
             "busy", "Busy", "Another page is talking to Mailchimp at this moment.", ("Try again in a minute.",)
         )
-    return key, account, audience
+
+
+async def _about(mailchimp: MailchimpClient, key: ApiKey, account: Account, audience_id: str) -> Answer:
+    """Read the audience with its fields and permissions, one request after the other."""
+    audience = await mailchimp.audience(audience_id)
+    merge_fields = await mailchimp.merge_fields(audience_id)
+    permissions = await mailchimp.permissions(audience_id) if audience.marketing_permissions else None
+    return Answer(key, account, audience, merge_fields, permissions)
 
 
 def _at_a_page(place: str, key: ApiKey, ask: Callable[[MailchimpClient], Coroutine[Any, Any, T]]) -> T:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from django.db.models import Sum
 from django.utils import timezone
 
-from nexpura.audience.plan import NoChange
+from nexpura.audience.desired import Terms
+from nexpura.audience.plan import Bucket, NoChange
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
-from nexpura.sync.models import AddressStanding, DirtyAddress, KnownAudience
+from nexpura.sync.models import AddressStanding, DirtyAddress, KnownAudience, StandingCount
 from nexpura.sync.runs import NotConnectedError
 from nexpura.sync.store.records import kind_of
 from nexpura.tenants.models import Tenant
@@ -19,11 +21,25 @@ from nexpura.tenants.models import Tenant
 CHUNK = 500
 
 
-def preview(tenant: Tenant) -> dict[str, Any]:
+AT_A_PAGE = 5_000
+"""Addresses that a page looks at; a command looks at all."""
+WORDS = {
+    "add": "new members",
+    "update": "members whose details change",
+    "unsubscribe": "members to unsubscribe: they said no, or their address left the book",
+    "resubscribe": "members to subscribe again: we unsubscribed them, and they said yes since",
+    "ask": "people who left and said yes again: Mailchimp asks them to confirm",
+    "move": "members who move to a new address",
+    "retag": "members whose tags change",
+}
+
+
+def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
     """Return how many changes of each kind the next sync would make, by what is known of the audience now.
 
     Nothing is sent and nothing is read from Mailchimp: before the first sync the audience is unknown, which
-    `audience_read` says. Raises `NotConnectedError`.
+    `audience_read` says. With `at_most`, only so many addresses are looked at, and `more` tells whether there are
+    others. Raises `NotConnectedError`.
     """
     integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
     if integration is None or not integration.is_connected:
@@ -31,24 +47,8 @@ def preview(tenant: Tenant) -> dict[str, Any]:
     audience = KnownAudience.objects.get(
         tenant=tenant, data_centre=integration.config["data_centre"], audience_id=integration.config["audience_id"]
     )
-    under = terms.of(audience, integration.config)
-    now = timezone.now()
-    counted: Counter[str] = Counter()
-    last = ""
-    while marks := _marks(tenant, last):
-        last = max(marks)
-        proven = audience.listing_complete
-        for one in deciding.decide(tenant.pk, audience.pk, marks, under, now, absence_proven=proven):
-            if one.retag:
-                counted["would_retag"] += 1
-            if isinstance(one.decision, NoChange):
-                counted[one.decision.bucket.value] += len(one.facts.customers)
-            else:
-                counted[f"would_{kind_of(one.decision)}"] += 1
-    unmarked = AddressStanding.objects.filter(tenant=tenant, bucket="agreement").count()
-    return {
-        "dry_run": True,
-        "audience_read": audience.full_read_at is not None,
+    counted, looked_at, more = _counted(tenant, audience, terms.of(audience, integration.config), at_most)
+    numbers = {
         "add": counted["would_add"],
         "update": counted["would_update"],
         "unsubscribe": counted["would_opt_out"],
@@ -56,19 +56,66 @@ def preview(tenant: Tenant) -> dict[str, Any]:
         "ask": counted["would_ask"],
         "move": counted["would_move"],
         "retag": counted["would_retag"],
+    }
+    unmarked = StandingCount.objects.filter(tenant=tenant, bucket="agreement")
+    return {
+        "dry_run": True,
+        "audience_read": audience.full_read_at is not None,
+        **numbers,
         "kept": counted["kept"],
         "withheld": counted["withheld"] + Customer.objects.filter(tenant=tenant, address="").count(),
         "failed": counted["failed"],
-        "in_agreement": unmarked,
+        "in_agreement": (unmarked.aggregate(sum=Sum("addresses"))["sum"] or 0)
+        - counted["agreed_before"]
+        + counted["agreement"],
+        "looked_at": looked_at,
+        "marked": DirtyAddress.objects.filter(tenant=tenant).count(),
+        "more": more,
+        "total": sum(numbers.values()),
+        "changes": [(words, numbers[name]) for name, words in WORDS.items() if numbers[name]],
     }
+
+
+def _counted(
+    tenant: Tenant, audience: KnownAudience, under: Terms, at_most: int | None
+) -> tuple[Counter[str], int, bool]:
+    """Decide what is marked, chunk by chunk; returns the counts, how many were looked at, and whether more are left."""
+    now = timezone.now()
+    counted: Counter[str] = Counter()
+    last, looked_at = "", 0
+    while marks := _marks(tenant, last):
+        if at_most is not None and looked_at >= at_most:
+            return counted, looked_at, True
+        last, looked_at = max(marks), looked_at + len(marks)
+        proven = audience.listing_complete
+        for one in deciding.decide(tenant.pk, audience.pk, marks, under, now, absence_proven=proven):
+            counted.update(_counts_of(one))
+        stood = AddressStanding.objects.filter(tenant=tenant, address__in=list(marks), bucket="agreement")
+        counted["agreed_before"] += stood.count()
+    return counted, looked_at, False
+
+
+def _counts_of(one: deciding.Decided) -> Counter[str]:
+    counts: Counter[str] = Counter(would_retag=int(one.retag is not None))
+    if isinstance(one.decision, NoChange):
+        agreed = one.decision.bucket is Bucket.AGREEMENT
+        counts[one.decision.bucket.value] += 1 if agreed else len(one.facts.customers)
+    else:
+        counts[f"would_{kind_of(one.decision)}"] += 1
+    return counts
 
 
 def line(told: dict[str, Any]) -> str:
     """Return the preview as a sentence."""
     unread = "" if told["audience_read"] else " (the audience has not been read yet; people in it are not added)"
+    rare = "".join(
+        f", {words} {told[name]}"
+        for name, words in (("ask", "ask to confirm"), ("move", "move"), ("retag", "change the tags of"))
+        if told[name]
+    )
     return (
-        f"A sync would add {told['add']}, update {told['update']}, unsubscribe {told['unsubscribe']} and subscribe "
-        f"again {told['resubscribe']}; {told['failed']} cannot be synced{unread}. Nothing was sent."
+        f"A sync would add {told['add']}, update {told['update']}, unsubscribe {told['unsubscribe']}, subscribe "
+        f"again {told['resubscribe']}{rare}; {told['failed']} cannot be synced{unread}. Nothing was sent."
     )
 
 

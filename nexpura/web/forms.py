@@ -10,10 +10,12 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, QueryDict
 
+from nexpura.audience.desired import SOURCES
 from nexpura.customers import intake
 from nexpura.customers.intake import Cleaned
 from nexpura.customers.models import ConsentSource, Customer
 from nexpura.customers.visits import LONGEST_DESCRIPTION
+from nexpura.sync.choices import Choices, Field
 from nexpura.tenants.models import Tenant, TenantUser
 from nexpura.tenants.roles import Role
 
@@ -173,6 +175,52 @@ class KeyForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         help_text="For the same Mailchimp account and audience.",
     )
+
+
+class ChoicesForm(forms.Form):
+    """What goes to the audience. `chosen` holds it once the form is valid."""
+
+    ask_to_confirm = forms.BooleanField(
+        label="Let Mailchimp ask people who left to confirm",
+        required=False,
+        help_text="When somebody who unsubscribed in Mailchimp says yes to you again, Mailchimp sends them its "
+        "confirmation mail, once for each yes. Off: they stay unsubscribed.",
+    )
+
+    def __init__(self, choices: Choices, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.choices = choices
+        self.fields["ask_to_confirm"].initial = choices.ask_to_confirm
+        if choices.permissions:
+            self.fields["permissions"] = forms.MultipleChoiceField(
+                label="What your consent means here",
+                required=False,
+                choices=[(one.id, one.text) for one in choices.permissions],
+                initial=[one.id for one in choices.permissions if one.meant],
+                widget=forms.CheckboxSelectMultiple,
+            )
+        for number, field in enumerate(choices.fields):
+            self.fields[f"field_{number}"] = forms.ChoiceField(
+                label=field.tag,
+                required=False,
+                choices=[("", "nothing from the book"), *SOURCES.items()],
+                initial=field.source if field.fillable else "",
+                disabled=not field.fillable,
+            )
+
+    @property
+    def field_rows(self) -> list[tuple[Field, forms.BoundField]]:
+        """Each field of the audience with the choice of what fills it."""
+        return [(field, self[f"field_{number}"]) for number, field in enumerate(self.choices.fields)]
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        sources = {field.tag: self.cleaned_data[f"field_{n}"] for n, field in enumerate(self.choices.fields)}
+        return {
+            "mapping": {tag: source for tag, source in sources.items() if source},
+            "permissions": self.cleaned_data.get("permissions", []),
+            "ask_to_confirm": self.cleaned_data["ask_to_confirm"],
+        }
 
 
 class WordingForm(forms.Form):

@@ -6,7 +6,7 @@ from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
-from nexpura.web.views import counter, customers, health, integrations, runs, settings, users
+from nexpura.web.views import audience, counter, customers, health, integrations, runs, settings, users
 
 handler403 = "nexpura.web.views.errors.forbidden"
 
@@ -23,6 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("integrations/mailchimp/connect", integrations.connect, name="mailchimp-connect"),
     path("integrations/mailchimp/sync", integrations.sync, name="mailchimp-sync"),
     path("integrations/mailchimp/auto-sync", integrations.auto_sync, name="mailchimp-auto-sync"),
+    path("integrations/mailchimp/audience", audience.choose, name="mailchimp-audience"),
+    path("integrations/mailchimp/preview", audience.look_ahead, name="mailchimp-preview"),
     path("integrations/mailchimp/key", integrations.key, name="mailchimp-key"),
     path("integrations/mailchimp/disconnect", integrations.disconnect, name="mailchimp-disconnect"),
     path("integrations/mailchimp/runs", runs.index, name="runs"),

@@ -26,19 +26,26 @@ EVERYBODYS = [
     "/pos",
     "/pos?customer={customer}",
     "/integrations",
+    "/integrations/mailchimp/preview",
     "/integrations/mailchimp/runs",
     "/integrations/mailchimp/runs/{run}",
     "/settings",
     "/settings/two-factor/",
     "/settings/password",
 ]
-MANAGERS = ["/settings/wording", "/settings/audit", "/integrations/mailchimp/disconnect"]
+MANAGERS = [
+    "/integrations/mailchimp/audience",
+    "/settings/wording",
+    "/settings/audit",
+    "/integrations/mailchimp/disconnect",
+]
 OWNERS = ["/settings/users"]
 ROWS = [path for path in EVERYBODYS if "{" in path]
 MANAGERS_FORMS = [
     "/integrations/mailchimp/connect",
     "/integrations/mailchimp/sync",
     "/integrations/mailchimp/auto-sync",
+    "/integrations/mailchimp/audience",
     "/integrations/mailchimp/key",
     "/integrations/mailchimp/disconnect",
     "/integrations/mailchimp/runs/{run}/cancel",

@@ -6,7 +6,7 @@ worker that was taken for dead cannot write after its successor began.
 
 from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
 from nexpura.sync.store.finish import Ending, finish
-from nexpura.sync.store.learn import begin_reading, learn, reading_ended
+from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
 from nexpura.sync.store.settle import settle, settle_landed, settle_touched
 from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
@@ -26,6 +26,7 @@ __all__ = [
     "fence",
     "finish",
     "give_back",
+    "keep_settings",
     "learn",
     "mark_due",
     "plan_of",
@@ -35,4 +36,5 @@ __all__ = [
     "settle",
     "settle_landed",
     "settle_touched",
+    "take_in",
 ]

@@ -10,11 +10,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from nexpura.sync import choices, panel, runs
 from nexpura.sync import connect as connecting
-from nexpura.sync import panel, runs
 from nexpura.sync.connect import Connected, Refused
 from nexpura.sync.models import SyncRun
 from nexpura.sync.panel import Panel
+from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access
 from nexpura.web.forms import ConnectForm, KeyForm
@@ -127,9 +128,16 @@ def _page(
         "key_form": key_form or KeyForm(),
         "key_form_open": key_form is not None,
         "refused": refused,
+        "notes": _notes(tenant, state),
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
     }
     return render(request, f"integrations.html{part}", context)
+
+
+def _notes(tenant: Tenant, state: Panel) -> tuple[str, ...]:
+    """Return what is to be known about the connected audience."""
+    chosen = choices.of(tenant) if state.connected else None
+    return chosen.notes if chosen else ()
 
 
 def _finished(state: Panel) -> SyncRun | None:
