@@ -9,7 +9,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Bucket, NoChange
+from nexpura.audience.plan import NoChange
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
@@ -57,17 +57,16 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
         "move": counted["would_move"],
         "retag": counted["would_retag"],
     }
-    unmarked = StandingCount.objects.filter(tenant=tenant, bucket="agreement")
+    stand = dict(StandingCount.objects.filter(tenant=tenant).values_list("bucket").annotate(sum=Sum("customers")))
+    left = {bucket: stand.get(bucket, 0) + counted[bucket] for bucket in ("agreement", "kept", "withheld", "failed")}
     return {
         "dry_run": True,
         "audience_read": audience.full_read_at is not None,
         **numbers,
-        "kept": counted["kept"],
-        "withheld": counted["withheld"] + Customer.objects.filter(tenant=tenant, address="").count(),
-        "failed": counted["failed"],
-        "in_agreement": (unmarked.aggregate(sum=Sum("addresses"))["sum"] or 0)
-        - counted["agreed_before"]
-        + counted["agreement"],
+        "kept": left["kept"],
+        "withheld": left["withheld"],
+        "failed": left["failed"],
+        "in_agreement": left["agreement"],
         "looked_at": looked_at,
         "marked": DirtyAddress.objects.filter(tenant=tenant).count(),
         "more": more,
@@ -79,10 +78,13 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
 def _counted(
     tenant: Tenant, audience: KnownAudience, under: Terms, at_most: int | None
 ) -> tuple[Counter[str], int, bool]:
-    """Decide what is marked, chunk by chunk; returns the counts, how many were looked at, and whether more are left."""
+    """Decide what is marked, chunk by chunk; returns the counts, how many were looked at, and whether more are left.
+
+    Changes are counted by address, what is left alone by customer, as a difference to where they stood.
+    """
     now = timezone.now()
     counted: Counter[str] = Counter()
-    last, looked_at = "", 0
+    last, looked_at = None, 0
     while marks := _marks(tenant, last):
         if at_most is not None and looked_at >= at_most:
             return counted, looked_at, True
@@ -90,16 +92,17 @@ def _counted(
         proven = audience.listing_complete
         for one in deciding.decide(tenant.pk, audience.pk, marks, under, now, absence_proven=proven):
             counted.update(_counts_of(one))
-        stood = AddressStanding.objects.filter(tenant=tenant, address__in=list(marks), bucket="agreement")
-        counted["agreed_before"] += stood.count()
+        if "" in marks:
+            counted["withheld"] += Customer.objects.filter(tenant=tenant, address="").count()
+        stood = AddressStanding.objects.filter(tenant=tenant, address__in=list(marks))
+        counted.subtract(dict(stood.values_list("bucket").annotate(sum=Sum("customers"))))
     return counted, looked_at, False
 
 
 def _counts_of(one: deciding.Decided) -> Counter[str]:
     counts: Counter[str] = Counter(would_retag=int(one.retag is not None))
     if isinstance(one.decision, NoChange):
-        agreed = one.decision.bucket is Bucket.AGREEMENT
-        counts[one.decision.bucket.value] += 1 if agreed else len(one.facts.customers)
+        counts[one.decision.bucket.value] += len(one.facts.customers)
     else:
         counts[f"would_{kind_of(one.decision)}"] += 1
     return counts
@@ -119,6 +122,8 @@ def line(told: dict[str, Any]) -> str:
     )
 
 
-def _marks(tenant: Tenant, after: str) -> dict[str, int]:
-    listed = DirtyAddress.objects.filter(tenant=tenant, address__gt=after).order_by("address")
+def _marks(tenant: Tenant, after: str | None) -> dict[str, int]:
+    listed = DirtyAddress.objects.filter(tenant=tenant).order_by("address")
+    if after is not None:
+        listed = listed.filter(address__gt=after)
     return dict(listed.values_list("address", "version")[:CHUNK])

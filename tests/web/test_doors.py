@@ -26,7 +26,6 @@ EVERYBODYS = [
     "/pos",
     "/pos?customer={customer}",
     "/integrations",
-    "/integrations/mailchimp/preview",
     "/integrations/mailchimp/runs",
     "/integrations/mailchimp/runs/{run}",
     "/settings",
