@@ -79,7 +79,7 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
         before = {tag: known.merge_fields.get(tag, "") for tag in differing}
         return Update(known.status, before, differing, desired.merge_fields)
     if known.status is Status.UNSUBSCRIBED and known.asked_for == verdict.event.id:
-        return NoChange(Bucket.KEPT, Reason.NOT_CONFIRMED)
+        return NoChange(Bucket.KEPT, Reason.COMPLIANCE)  # Mailchimp would not even ask them
     return standing_of(known.status)
 
 
@@ -145,7 +145,7 @@ def standing_of(status: Status) -> NoChange:
         case Status.TRANSACTIONAL:
             return NoChange(Bucket.KEPT, Reason.NON_SUBSCRIBED)
         case Status.ABSENT:
-            return NoChange(Bucket.WAITING, Reason.NOT_REACHED)
+            return NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
 
 
 def standing_of_refusal(refusal: Refusal) -> NoChange:

@@ -25,7 +25,6 @@ class Reason(StrEnum):
     BUSY = "mailchimp_busy"
     CHANGED_MEANWHILE = "changed_meanwhile"
     BRAKE = "brake"
-    NOT_REACHED = "not_reached"
     NEXT_SYNC = "next_sync"
     UNSUBSCRIBED_THERE = "unsubscribed_in_mailchimp"
     SUBSCRIBED_AGAIN = "subscribed_again_in_mailchimp"
@@ -33,7 +32,6 @@ class Reason(StrEnum):
     ARCHIVED = "archived_in_mailchimp"
     NON_SUBSCRIBED = "non_subscribed_in_mailchimp"
     AWAITING_CONFIRMATION = "awaiting_confirmation"
-    NOT_CONFIRMED = "not_confirmed"
     RENAMED = "renamed_in_mailchimp"
     MOVING = "moving_address"
 
@@ -79,7 +77,7 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.MERGE_FIELDS: Explanation(
         "Mailchimp did not accept the values for this audience's fields.",
-        "In Mailchimp, make the named field optional, or complete the customer's details here.",
+        "Correct the customer's details, or choose what fills the named field: Integrations, What goes to Mailchimp.",
     ),
     Reason.TAGS: Explanation(
         "Mailchimp did not accept this customer's tags.",
@@ -109,7 +107,6 @@ CATALOGUE: dict[Reason, Explanation] = {
         "Look at the run, then press Sync Customers Now to go ahead.",
         permanent=False,
     ),
-    Reason.NOT_REACHED: Explanation("The sync ended before this customer's turn.", "Sync again.", permanent=False),
     Reason.NEXT_SYNC: Explanation(
         "The book has changed since the last sync.", "Sync, or wait for the daily sync.", permanent=False
     ),
@@ -131,11 +128,6 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.NON_SUBSCRIBED: Explanation(
         "Mailchimp holds this person as non-subscribed; a sync never changes that.",
         "Subscribe the member in Mailchimp, or ask the person to sign up on a form of yours.",
-    ),
-    Reason.NOT_CONFIRMED: Explanation(
-        "This person left in Mailchimp, said yes here again, was asked to confirm, and is not subscribed since.",
-        "Only the person can change this, by signing up on a Mailchimp form of yours; or record their newer yes to "
-        "have them asked once more.",
     ),
     Reason.RENAMED: Explanation(
         "In Mailchimp this person gave themselves another e-mail address.",

@@ -16,7 +16,7 @@ from nexpura.audience.reasons import Reason, explanation
 from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
-from nexpura.sync.models import KnownAudience
+from nexpura.sync.models import KnownAudience, SyncRun
 from nexpura.tenants.models import Tenant
 
 
@@ -47,7 +47,7 @@ def explain(tenant: Tenant, about: Customer | str) -> Explanation:
         return _told(address, (), None, "Not in the audience", Reason.NO_EMAIL, "", "", "never asked", ())
     one = _decided(tenant, integration, audience, address)
     known, verdict = one.known, one.verdict
-    headline, reason, detail = _answer(one, known.status)
+    headline, reason, detail = _answer(one, known.status, held_back=_stopped_by_brake(tenant))
     if audience is None:
         headline = "Mailchimp is not connected"
     return _told(
@@ -106,12 +106,20 @@ def _decided(
     return decided[0]
 
 
-def _answer(one: deciding.Decided, status: Status) -> tuple[str, Reason, str]:
+def _stopped_by_brake(tenant: Tenant) -> bool:
+    """Tell whether the newest sync that is over stopped before its opt-outs (B9)."""
+    run = tenant.sync_runs.exclude(status__in=SyncRun.ACTIVE).order_by("-id").first()
+    return run is not None and run.status == SyncRun.Status.STOPPED
+
+
+def _answer(one: deciding.Decided, status: Status, *, held_back: bool) -> tuple[str, Reason, str]:
     match one.decision:
         case Add():
             return "Will be added at the next sync", Reason.NEXT_SYNC, ""
         case Update():
             return "In the audience; changed details go at the next sync", Reason.NEXT_SYNC, ""
+        case OptOut() if held_back:
+            return "Not unsubscribed yet: a person should look first", Reason.BRAKE, ""
         case OptOut():
             return "Will be unsubscribed at the next sync", Reason.NEXT_SYNC, ""
         case Undo():

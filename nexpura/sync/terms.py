@@ -8,7 +8,7 @@ from typing import Any
 from nexpura.audience.desired import MAPPING, Terms
 from nexpura.sync.models import KnownAudience
 
-FILLABLE = ("text", "phone")
+FILLABLE = ("text", "phone", "number")
 """Types of merge fields that values of the book can fill."""
 
 
