@@ -9,6 +9,7 @@ import pytest
 from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import Integration
 from nexpura.sync.models import KnownMember
+from tests.sync.conftest import Shop
 
 ADA = "ada@inbox.example"
 NEW = "ada.king@post.example"
@@ -123,6 +124,28 @@ def test_somebody_who_came_and_left_between_two_syncs_has_said_no(shop):
     shop.sync()
 
     assert consent_of(ada) == "withdrawn"
+
+
+@pytest.mark.parametrize("reply", ["heard", "lost"])
+def test_an_opt_out_by_another_shop_on_the_same_audience_is_nobodys_no_here(shop, other_tenant, reply, settings):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.audience()
+    ours, theirs = shop, Shop(other_tenant, shop.emulator)
+    assert theirs.connect().also_elsewhere
+    ada, her_double = ours.consenting(ADA), theirs.consenting(ADA)
+    ours.sync()
+    theirs.sync()
+    theirs.says_no(her_double)
+    if reply == "lost":
+        shop.emulator.control("faults", [{"kind": "reset", "method": "PATCH", "when": "after"}])
+    theirs.sync()
+    shop.emulator.control("faults", [])
+
+    run = ours.sync()
+
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert consent_of(ada) == "granted"
+    assert run.counts["kept"] == 1
 
 
 # --- undo and return (B2) ------------------------------------------------------------------------------------------

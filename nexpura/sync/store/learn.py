@@ -126,6 +126,9 @@ _MIRROR = """
         SELECT * FROM unnest(%(addresses)s::text[], %(statuses)s::text[], %(fields)s::jsonb[], %(tags)s::jsonb[],
                              %(contacts)s::text[], %(moments)s::timestamptz[], %(words)s::text[])
             AS s (address, status, merge_fields, tags, contact_id, last_changed, words)
+    ), ours AS (  -- this audience, for every shop of this installation that is or was connected to it
+        SELECT a.tenant_id, a.id FROM sync_knownaudience AS a JOIN sync_knownaudience AS this
+            ON this.id = %(audience)s AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
     ), before AS (
         SELECT k.address, k.status, k.opt_out, s.words,
                k.status = s.status AND k.opt_out IS NOT NULL AND k.opt_out ->> 'words' <> s.words
@@ -158,10 +161,14 @@ _MIRROR = """
     SELECT d.address,
            d.status = 'unsubscribed' AND (coalesce(b.status, '') <> 'unsubscribed' OR b.left_anew)
                AND coalesce((b.opt_out ->> 'changed')::timestamptz <> d.last_changed, true)
-               AND NOT EXISTS (  -- an opt-out of ours whose reply was lost
+               AND NOT EXISTS (  -- an opt-out whose reply was lost: ours, or that of a shop with the same audience
                    SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
-                   WHERE r.tenant_id = %(tenant)s AND r.address = d.address AND r.kind = 'opt_out'
-                     AND r.state = 'sending' AND u.audience_id = %(audience)s)
+                   JOIN ours AS o ON o.tenant_id = r.tenant_id AND o.id = u.audience_id
+                   WHERE r.address = d.address AND r.kind = 'opt_out' AND r.state = 'sending')
+               AND NOT EXISTS (  -- the other shop's opt-out
+                   SELECT 1 FROM ours AS o JOIN sync_knownmember AS k ON k.tenant_id = o.tenant_id
+                       AND k.audience_id = o.id AND k.address = d.address
+                   WHERE o.id <> %(audience)s AND (k.opt_out ->> 'changed')::timestamptz = d.last_changed)
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
 
