@@ -155,13 +155,24 @@ class _Batch:
         entry, why_new = book.match(row)
         if entry is None:
             return self._new(book, row, why_new)
-        if not book.update(entry, _fields(row, entry.customer)):
+        fields = _fields(row, entry.customer)
+        if book.by_former_number(row):
+            fields = self._of_a_merged_record(row, fields, entry.customer)
+        if not book.update(entry, fields):
             self.outcome.unchanged += 1
             return entry
         self.outcome.changed += 1
         if entry.customer.pk:
             self.changed[entry.customer.pk] = entry
         return entry
+
+    def _of_a_merged_record(self, row: Row, fields: dict[str, Any], customer: Customer) -> dict[str, Any]:
+        """A row under a former number adds tags and fills blanks: what stays was chosen when the two were merged."""
+        added = {name: value for name, value in fields.items() if name == "tags" or not getattr(customer, name)}
+        ignored = [name for name in fields.keys() - added.keys() if fields[name] != getattr(customer, name)]
+        if {*ignored} - {"external_id"}:
+            self._warn(row, "external_id", f"the former number of customer {customer.pk}, whose details stay as merged")
+        return added
 
     def _new(self, book: Book, row: Row, why_new: str) -> Entry | None:
         if not (row.first_name or row.last_name or row.email or row.phone):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from nexpura.customers import normalise
+from nexpura.customers import former, normalise
 from nexpura.customers.models import Customer
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -105,7 +105,7 @@ def unique(tags: Iterable[str]) -> tuple[str, ...]:
 def create(tenant: Tenant, actor: Actor, cleaned: Cleaned) -> Customer:
     """Keep a new customer, who has not been asked about marketing.
 
-    Raises `ValidationError` if another customer has the same external id.
+    Raises `ValidationError` if another customer has the same external id, or had it before a merge.
     """
     customer = Customer(tenant=tenant, **cleaned.fields())
     with transaction.atomic():
@@ -118,21 +118,37 @@ def edit(customer: Customer, actor: Actor, cleaned: Cleaned) -> Customer:
     """Change a customer to what was written down; what has not changed leaves no audit line.
 
     Consent stays what it is: it belongs to the person, and the ledger tells which address it was given for.
+    Raises `ValidationError` if another customer has the same external id, or this one is not in the book any more.
     """
+    return _change(customer, actor, "customer.changed", cleaned.fields())
+
+
+def take_over_email(customer: Customer, actor: Actor, email: str) -> Customer:
+    """Give a customer the address that they gave themselves in Mailchimp; raises `ValidationError` as `edit` does."""
+    email = normalise.email_as_kept(email)
+    if wrong := normalise.email_problem(email):
+        raise ValidationError({"email": [wrong]})
+    return _change(customer, actor, "customer.address_taken_over", {"email": email})
+
+
+def _change(customer: Customer, actor: Actor, action: str, fields: Mapping[str, object]) -> Customer:
     with transaction.atomic():
-        kept = Customer.objects.select_for_update(no_key=True).get(tenant_id=customer.tenant_id, pk=customer.pk)
+        kept = Customer.objects.select_for_update(no_key=True).filter(tenant=customer.tenant, pk=customer.pk).first()
+        if kept is None:
+            raise ValidationError("This record was merged into another one meanwhile; nothing was saved.")
         before = kept.snapshot()
-        for field, value in cleaned.fields().items():
+        for field, value in fields.items():
             setattr(kept, field, value)
         old, new = audit.changes(before, kept.snapshot())
         if new:
             _save(kept, adding=False)
-            audit.record(kept.tenant, actor, "customer.changed", kept, before=old, after=new)
+            audit.record(kept.tenant, actor, action, kept, before=old, after=new)
     customer.refresh_from_db()
     return customer
 
 
 def _save(customer: Customer, *, adding: bool) -> None:
+    _refuse_former_number(customer)
     try:
         with transaction.atomic():
             customer.save(force_insert=adding)
@@ -141,3 +157,12 @@ def _save(customer: Customer, *, adding: bool) -> None:
             raise
         message = "Another customer has this number in your till or shop system."
         raise ValidationError({"external_id": [message]}) from None
+
+
+def _refuse_former_number(customer: Customer) -> None:
+    """A number that leads to somebody else since a merge is not given away."""
+    if not customer.external_id:
+        return
+    owner = former.by_number(customer.tenant, [customer.external_id]).get(customer.external_id)
+    if owner not in (None, customer.pk):
+        raise ValidationError({"external_id": [f"Customer {owner} had this number before two records were merged."]})

@@ -14,6 +14,7 @@ from django.db.models import Max, QuerySet
 
 from nexpura.audience.address import address_of
 from nexpura.audience.fold import fold
+from nexpura.customers import former
 from nexpura.customers.csv_rows import Row
 from nexpura.customers.ledger import GRANTED, WITHDRAWN, Standing
 from nexpura.customers.models import ConsentEvent, Customer
@@ -45,6 +46,7 @@ class Book:
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
         self._by_external: dict[str, Entry] = {}
+        self._by_former: dict[str, Entry] = {}
         self._by_address: dict[str, list[Entry]] = {}
         self._by_names: dict[tuple[str, tuple[str, str]], list[Entry]] = {}
         self._withdrawn: dict[str, datetime] = {}
@@ -54,7 +56,11 @@ class Book:
         """Load and lock the customers whom the rows may be about, and their consent."""
         book = cls()
         customers = Customer.objects.filter(tenant=tenant).select_for_update(no_key=True).order_by("id")
-        book._take(customers.filter(external_id__in={row.external_id for row in rows if row.external_id}))
+        numbers = {row.external_id for row in rows if row.external_id}
+        merged = former.by_number(tenant, numbers)
+        book._take(customers.filter(external_id__in=numbers))
+        book._take(customers.filter(pk__in=merged.values()))
+        book._by_former = {number: book._entries[pk] for number, pk in merged.items()}
         addresses = {row.address for row in rows} | {entry.address for entry in book._entries.values()}
         addresses.discard("")
         book._take(customers.filter(address__in=addresses))
@@ -72,10 +78,11 @@ class Book:
     def match(self, row: Row) -> tuple[Entry | None, str]:
         """Return the customer a row is about, or None with why a new one is made although some look like it.
 
-        By external id; else by the address, if one customer holds it whose name does not conflict, or one of
-        several with the very same name; else, without either, by the same name and phone.
+        By external id, or one that a record had before it was merged; else by the address, if one customer holds
+        it whose name does not conflict, or one of several with the very same name; else, without either, by the
+        same name and phone.
         """
-        known = self._by_external.get(row.external_id)
+        known = self._by_external.get(row.external_id) or self._by_former.get(row.external_id)
         if known:
             return known, ""
         if not row.address and row.external_id:
@@ -92,6 +99,10 @@ class Book:
         if not holders:
             return None, ""
         return None, f"a new customer, who shares this address with {len(holders)} other(s)"
+
+    def by_former_number(self, row: Row) -> bool:
+        """Tell whether the row is about a record that was merged into the customer it is matched to."""
+        return row.external_id in self._by_former and row.external_id not in self._by_external
 
     def add(self, customer: Customer) -> Entry:
         """Take in a customer who is about to be kept."""

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
+from nexpura.customers import former
 from nexpura.customers.models import ConsentEvent, ConsentSource, ConsentState, ConsentWording, Customer
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -102,9 +103,10 @@ def record(
     """Record what a customer said to somebody here, with the words shown and the address held.
 
     None, and no event, when it changes nothing: they granted before, or withdrew before, and nobody who shares
-    the address has said otherwise since. A withdrawal needs no earlier grant.
+    the address has said otherwise since. A withdrawal needs no earlier grant. If their record was merged into
+    another meanwhile, it is recorded there: a "stop writing to me" is never lost.
     """
-    kept = _locked(customer)
+    kept = former.hold(customer.tenant_id, customer.pk)
     if not _changes_something(kept, granted=granted, claimed_at=claimed_at):
         return None
     wording = current_wording(kept.tenant)
@@ -120,7 +122,7 @@ def record(
             wording_text=wording.text,
         ),
     )
-    customer.refresh_from_db(fields=["consent_state", "marketing_consent"])
+    _told(customer, kept)
     return event
 
 
@@ -140,7 +142,7 @@ def record_from_outside(
     A grant without a date of its own, or with a date that is held already, never beats a withdrawal. The words
     are those the sender names: we did not show ours.
     """
-    kept = _locked(customer)
+    kept = former.hold(customer.tenant_id, customer.pk)
     refused = weigh(standing_of(kept), granted=granted, claimed_at=claimed_at, now=timezone.now())
     if refused:
         return refused
@@ -155,7 +157,7 @@ def record_from_outside(
             wording_text=wording_text,
         ),
     )
-    customer.refresh_from_db(fields=["consent_state", "marketing_consent"])
+    _told(customer, kept)
     return Recorded(event)
 
 
@@ -282,8 +284,10 @@ def _withdrawals(customer: Customer) -> list[datetime]:
     return [*held, of_address] if of_address else held
 
 
-def _locked(customer: Customer) -> Customer:
-    return Customer.objects.select_for_update(no_key=True).get(tenant_id=customer.tenant_id, pk=customer.pk)
+def _told(customer: Customer, kept: Customer) -> None:
+    """Let the caller's customer show the consent that the book holds now, under whichever record."""
+    kept.refresh_from_db(fields=["consent_state", "marketing_consent"])
+    customer.consent_state, customer.marketing_consent = kept.consent_state, kept.marketing_consent
 
 
 def _append(customer: Customer, actor: Actor, event: ConsentEvent) -> ConsentEvent:

@@ -135,7 +135,9 @@ class ConsentWording(models.Model):
 class ConsentEvent(models.Model):
     """One dated "granted" or "withdrawn" of one customer. Append only: the run-time role may not change it.
 
-    `effective_at` is the earlier of the time claimed for the event and the time it was recorded (B1a).
+    `effective_at` is the earlier of the time claimed for the event and the time it was recorded (B1a). Only whose
+    it is may change, when two records of one person are merged; the database then keeps in `recorded_on` the id of
+    the customer it was recorded on.
     """
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="consent_events")
@@ -155,6 +157,7 @@ class ConsentEvent(models.Model):
     actor_kind = models.CharField(max_length=10)
     actor_id = models.BigIntegerField(null=True)
     actor_name = models.CharField(max_length=254)
+    recorded_on = models.BigIntegerField(null=True, editable=False)
 
     class Meta:
         constraints = [
@@ -176,6 +179,13 @@ class ConsentEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.state} by customer {self.customer_id}"
 
+    @property
+    def where(self) -> str:
+        """Where it was said, in words for the history."""
+        if self.source != ConsentSource.MAILCHIMP:
+            return self.get_source_display()
+        return "Unsubscribed in Mailchimp" if self.state == ConsentState.WITHDRAWN else "Subscribed in Mailchimp"
+
 
 class Visit(models.Model):
     """A customer met at intake, or a walk-in sale at the till (with or without a customer)."""
@@ -192,6 +202,8 @@ class Visit(models.Model):
     amount = models.DecimalField(max_digits=12, decimal_places=2, null=True)
     user = models.ForeignKey(TenantUser, on_delete=models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(db_default=Now())
+    recorded_on = models.BigIntegerField(null=True, editable=False)
+    """As with consent events: the customer it was written down for, if that record was merged into this one."""
 
     class Meta:
         constraints = [
@@ -207,3 +219,42 @@ class Visit(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+
+class FormerCustomer(models.Model):
+    """A record that was merged into another: under its id and its number of the till, `customer` is found."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="former_customers")
+    id = models.BigAutoField(primary_key=True)
+    former_id = models.BigIntegerField()
+    external_id = models.CharField(max_length=100, null=True)
+    customer = models.ForeignKey(Customer, on_delete=models.CASCADE, related_name="former_records")
+    merged_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "former_id"], name="former_id_once"),
+            models.UniqueConstraint(
+                fields=["tenant", "external_id"],
+                name="former_external_id_once",
+                condition=models.Q(external_id__isnull=False),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"customer {self.former_id}, now {self.customer_id}"
+
+
+class SharedAddress(models.Model):
+    """An address that two or more customers hold. Triggers on customers keep the list, whatever writes them."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="shared_addresses")
+    id = models.BigAutoField(primary_key=True)
+    address = models.TextField(db_collation="C")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "address"], name="shared_address_once")]
+        indexes = [models.Index(fields=["tenant", "-id"], name="shared_newest")]
+
+    def __str__(self) -> str:
+        return f"shared address {self.pk}"

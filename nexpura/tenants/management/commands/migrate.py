@@ -11,6 +11,8 @@ from django.db import connection
 
 APPEND_ONLY = ("customers_consentevent", "tenants_auditevent")
 """Tables whose rows the run-time role may add and read, and nothing else."""
+MAY_CHANGE = {"customers_consentevent": ("customer_id",)}
+"""Columns of them that it may change: an event goes over to the record that its customer's was merged into."""
 
 
 class Command(DjangoMigrate):
@@ -52,6 +54,12 @@ def grant(role: str) -> None:
         sql.SQL("GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public TO {}").format(name),
         sql.SQL("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {}").format(name),
         *(sql.SQL("REVOKE UPDATE, DELETE ON {} FROM {}").format(sql.Identifier(table), name) for table in APPEND_ONLY),
+        *(
+            sql.SQL("GRANT UPDATE ({}) ON {} TO {}").format(
+                sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table), name
+            )
+            for table, columns in MAY_CHANGE.items()
+        ),
     ]
     with connection.cursor() as cursor:
         for statement in statements:
