@@ -116,7 +116,8 @@ def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: K
         if known.carried_out == withdrawal:
             return NoChange(Bucket.KEPT, Reason.SUBSCRIBED_AGAIN)
         return OptOut(Cause.WITHDRAWAL, known.status, withdrawal)
-    proven = known.status is not Status.ABSENT or facts.absence_proven
+    gone = facts.absence_proven and not known.renamed_to  # who changed their address may still get mail at the new one
+    proven = known.status is not Status.ABSENT or gone
     return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal if proven else None)
 
 

@@ -41,7 +41,7 @@ def explain(tenant: Tenant, about: Customer | str) -> Explanation:
     """Explain one customer, or one address as somebody typed it."""
     address = about.address if isinstance(about, Customer) else address_of(about)
     integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
-    audience = _audience(integration)
+    audience = audience_of(integration)
     read = audience is not None and audience.full_read_at is not None
     if not address:
         return _told(address, (), None, "Not in the audience", Reason.NO_EMAIL, "", "", "never asked", ())
@@ -144,7 +144,8 @@ def _consent(verdict: Verdict) -> str:
     return "withdrawn" if verdict.withdrawal else "never asked"
 
 
-def _audience(integration: Integration | None) -> KnownAudience | None:
+def audience_of(integration: Integration | None) -> KnownAudience | None:
+    """Return what we know of the audience that is connected now; None while none is."""
     if integration is None or not integration.is_connected:
         return None
     return KnownAudience.objects.filter(

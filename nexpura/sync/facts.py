@@ -21,7 +21,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
         .order_by("id")
         .only("id", "external_id", "first_name", "last_name", "phone", "email", "address", "tags")
     )
-    events = _events([customer.pk for customer in customers], tenant_id)
+    events = events_of([customer.pk for customer in customers], tenant_id)
     withdrawals = _withdrawals(addresses, tenant_id)
     holders: dict[str, list[Customer]] = defaultdict(list)
     for customer in customers:
@@ -60,7 +60,8 @@ def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> Custom
     )
 
 
-def _events(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
+def events_of(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
+    """Return the customers' own events, by customer."""
     found: dict[int, list[ConsentFact]] = defaultdict(list)
     for event in ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__in=customer_ids):
         found[event.customer_id].append(_consent_fact(event))

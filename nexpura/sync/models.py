@@ -98,7 +98,7 @@ class KnownMember(models.Model):
             models.Index(
                 fields=["tenant", "audience", "contact_id"],
                 name="known_by_contact",
-                condition=~models.Q(contact_id="") & ~models.Q(status=""),
+                condition=~models.Q(contact_id=""),
             ),
             models.Index(
                 fields=["tenant", "audience", "made_for"],

@@ -138,8 +138,18 @@ def _standing(seen: KnownMember, done: Bucket) -> Settled:
 
 
 def _gone(change: Change, known: KnownMember) -> Settled:
-    """Mailchimp has no such member any more: an opt-out is thereby done, anything else is decided anew."""
-    absent = KnownMember(Status.ABSENT, carried_out=known.carried_out)
+    """Mailchimp has no such member any more: an opt-out is thereby done, anything else is decided anew.
+
+    What tells whose member it was stays: the next reading may show it at another address, which its person chose.
+    """
+    absent = KnownMember(
+        Status.ABSENT,
+        contact_id=known.contact_id,
+        our_tags=known.our_tags,
+        added_by_us=known.added_by_us,
+        made_for=known.made_for,
+        carried_out=known.carried_out,
+    )
     if isinstance(change, OptOut):
         standing = NoChange(Bucket.WITHHELD, Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED)
         absent = replace(absent, carried_out=change.withdrawal or known.carried_out)

@@ -11,8 +11,9 @@ from django.utils import timezone
 from nexpura.audience.reasons import explanation
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import runs, schedule
+from nexpura.sync import renames, runs, schedule
 from nexpura.sync.models import AddressStanding, Bucket, StandingCount, SyncRun
+from nexpura.sync.renames import Proposal
 from nexpura.tenants.models import Tenant
 
 SHOWN = 20
@@ -56,6 +57,9 @@ class Panel:
     waiting: tuple[Counted, ...]
     worker_seen: bool
     overdue: bool
+    renamed: tuple[Proposal, ...]
+    """Customers who changed their address in Mailchimp, as far as they are shown; `renamed_count`: all of them."""
+    renamed_count: int
 
     @property
     def connected(self) -> bool:
@@ -79,6 +83,8 @@ def state(tenant: Tenant) -> Panel:
         waiting=_counted(counts, Bucket.WAITING),
         worker_seen=runs.worker_seen(),
         overdue=integration is not None and _overdue(integration, timezone.now()),
+        renamed=renames.proposals(tenant, SHOWN),
+        renamed_count=renames.count(tenant),
     )
 
 

@@ -55,6 +55,7 @@ def of_panel(state: Panel) -> dict[str, Any]:
         "last_checked_at": integration and integration.last_checked_at,
         "next_sync_at": integration and integration.next_sync_at,
         "unsent_opt_outs": state.unsent_opt_outs,
+        "renamed_in_mailchimp": state.renamed_count,
         "worker_seen": state.worker_seen,
         "overdue": state.overdue,
         "error": integration and integration.error,

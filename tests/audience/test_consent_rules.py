@@ -271,6 +271,14 @@ def test_an_address_changed_in_mailchimp_waits_for_the_shop():
     assert decision == NoChange(Bucket.KEPT, Reason.RENAMED)
 
 
+def test_a_no_is_not_carried_out_by_absence_where_the_person_only_changed_their_address():
+    gone = decided(WITHDRAWAL, UNKNOWN)
+    elsewhere = decided(WITHDRAWAL, replace(UNKNOWN, renamed_to="ada@new.example"))
+
+    assert gone.carried_out == WITHDRAWAL.customers[0].events[-1].id
+    assert elsewhere == replace(gone, carried_out=None)
+
+
 OLD = "ada@old.example"
 MADE_FOR_HER = known(Status.SUBSCRIBED, added_by_us=True, made_for=1, contact_id="c1")
 

@@ -16,7 +16,7 @@ from nexpura.customers import ledger
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
-from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
 
@@ -94,9 +94,9 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list
     with transaction.atomic():
         renamed = _follow_renames(tenant_id, audience_pk, newest)
         differing = _mirror(tenant_id, audience_pk, newest)
-        noes = [(address, newest[address].last_changed + WITHIN) for address, is_no in differing.items() if is_no]
+        noes = {address: newest[address].last_changed + WITHIN for address, is_no in differing.items() if is_no}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
-            ledger.hear_noes(tenant_id, noes)
+            ledger.hear_noes(tenant_id, _heard(tenant_id, audience_pk, noes))
         _mark(tenant_id, [*differing, *renamed])
     return [*differing]
 
@@ -150,7 +150,11 @@ _MIRROR = """
                         AND NOT EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
                     THEN k.status_since ELSE excluded.last_changed END,
                 added_by_us = k.added_by_us AND NOT (
-                    excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived')),
+                    excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived'))
+                    AND (k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id),
+                our_tags = CASE
+                    WHEN k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id
+                    THEN k.our_tags ELSE '[]' END,
                 refusal = CASE WHEN k.status = excluded.status THEN k.refusal END
             WHERE (k.status, k.merge_fields, k.tags, k.contact_id, k.last_changed)
                   IS DISTINCT FROM
@@ -174,22 +178,32 @@ _MIRROR = """
 
 
 def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> list[str]:
-    """Note members who have another address now; returns the addresses they left, where nobody is any more."""
+    """Note members who have another address now; returns the addresses they left, where nobody is any more.
+
+    Whose member it was stays at the old address until the shop has answered: at the new one, which the book does
+    not know, nothing of ours may end or change it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE sync_knownmember AS k
-            SET status = '', merge_fields = '{}', tags = '[]', our_tags = '[]', contact_id = '', last_changed = NULL,
-                status_since = NULL, added_by_us = false, opt_out = NULL, rewritten = '{}', refusal = NULL,
-                renamed_to = s.address
+            SET status = '', merge_fields = '{}', tags = '[]', last_changed = NULL, status_since = NULL,
+                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address
             FROM unnest(%s::text[], %s::text[]) AS s (address, contact_id)
             WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id = s.contact_id
-              AND k.contact_id <> '' AND k.status <> '' AND k.address <> s.address
+              AND k.contact_id <> '' AND k.address <> s.address AND k.renamed_to <> s.address
             RETURNING k.address
             """,
             [list(newest), [member.contact_id for member in newest.values()], tenant_id, audience_pk],
         )
         return [address for (address,) in cursor.fetchall()]
+
+
+def _heard(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> list[tuple[str, datetime]]:
+    """Return the addresses of the book for which these noes count: also the one a person had before (B3)."""
+    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__in=list(noes))
+    before = {address: noes[new] for address, new in left.values_list("address", "renamed_to")}
+    return [*(before | dict(noes)).items()]
 
 
 def _mark(tenant_id: int, addresses: Sequence[str]) -> None:

@@ -29,10 +29,14 @@ _COLUMNS = {
     "rewritten": "jsonb",
     "refusal": "jsonb",
 }
+_TAKEN = ", ".join("coalesce(f.customer_id, s.made_for)" if name == "made_for" else f"s.{name}" for name in _COLUMNS)
+"""What was decided for a customer whose record was merged into another meanwhile is of the one who stays."""
 _PUT = f"""
     INSERT INTO sync_knownmember (tenant_id, audience_id, address, {", ".join(_COLUMNS)})
-    SELECT %s, %s, s.* FROM unnest(%s::text[], {", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    SELECT %s, %s, s.address, {_TAKEN}
+    FROM unnest(%s::text[], {", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
         AS s (address, {", ".join(_COLUMNS)})
+    LEFT JOIN customers_formercustomer AS f ON f.tenant_id = %s AND f.former_id = s.made_for
     ORDER BY s.address
     ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
         SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
@@ -48,7 +52,7 @@ def put(tenant_id: int, audience_pk: int, members: Mapping[str, KnownMember]) ->
         cursor.execute(
             _PUT,
             [tenant_id, audience_pk, list(members), *([_stored(row[name], kind) for row in rows]
-                                                      for name, kind in _COLUMNS.items())],
+                                                      for name, kind in _COLUMNS.items()), tenant_id],
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db import connection
 
 from nexpura.audience.plan import NoChange
+from nexpura.customers import sharing
 
 
 def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
@@ -36,6 +37,7 @@ def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
                     [what.retry_at for _, _, what in held],
                 ],
             )
+            sharing.notice(tenant_id, [address for address, count, _ in held if count > 1])
         if gone:
             cursor.execute(
                 "DELETE FROM sync_addressstanding WHERE tenant_id = %s AND address = ANY(%s)", [tenant_id, gone]
@@ -97,6 +99,20 @@ def mark_all(tenant_id: int, audience_pk: int) -> None:
             ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
             """,
             [tenant_id, tenant_id, tenant_id, tenant_id, audience_pk, tenant_id],
+        )
+
+
+def mark(tenant_id: int, addresses: Sequence[str]) -> None:
+    """Mark these addresses: the next run looks at them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
+            SELECT %s, a.address, nextval('sync_mark_version') FROM unnest(%s::text[]) AS a (address)
+            ORDER BY a.address
+            ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
+            """,
+            [tenant_id, list(addresses)],
         )
 
 

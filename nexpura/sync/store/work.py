@@ -19,7 +19,7 @@ from nexpura.customers.models import Customer
 from nexpura.sync import deciding
 from nexpura.sync.deciding import Decided
 from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
-from nexpura.sync.store import standings
+from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import RunLostError, Work, change_from_json, change_to_json, fence, kind_of
 
@@ -36,6 +36,7 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
         MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id, state=MemberResult.State.PLANNED).delete()
+        renames.follow_the_book(run.tenant_id, run.audience_pk)
         audience = KnownAudience.objects.get(pk=run.audience_pk)
         if audience.decided_under != under:
             standings.mark_all(run.tenant_id, run.audience_pk)

@@ -1,0 +1,51 @@
+"""Members whose person gave themselves another address in Mailchimp: what was ours there, carried over or let go."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from nexpura.customers.models import Customer
+from nexpura.sync.models import KnownMember
+
+OURS = ["added_by_us", "made_for", "our_tags", "asked_for", "carried_out", "renamed_to", "contact_id"]
+
+
+def unanswered(tenant_id: int, audience_pk: int) -> QuerySet[KnownMember]:
+    """Return the members who left an address for another one, as long as the shop has not said what to do."""
+    return KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk).exclude(renamed_to="")
+
+
+def follow_the_book(tenant_id: int, audience_pk: int) -> None:
+    """Carry over what was ours where the customer whose member it was has the new address now, however they got it."""
+    made_for = unanswered(tenant_id, audience_pk).filter(added_by_us=True, made_for__isnull=False)
+    left = {pk: address for pk, address in made_for.values_list("made_for", "renamed_to") if pk}
+    now_at = Customer.objects.filter(tenant_id=tenant_id, pk__in=list(left)).values_list("pk", "address")
+    arrived = [pk for pk, address in now_at if address == left[pk]]
+    for row in made_for.filter(made_for__in=arrived).order_by("address").select_for_update() if arrived else ():
+        carry_over(row, row.made_for or 0)
+
+
+def carry_over(left: KnownMember, customer_id: int) -> None:
+    """Let the member at the new address be ours as it was at the one it `left`, for this customer.
+
+    As long as somebody else holds the old address, the question of where it went stays open for them.
+    """
+    at_new = KnownMember.objects.filter(
+        tenant_id=left.tenant_id, audience_id=left.audience_id, address=left.renamed_to, contact_id=left.contact_id
+    )
+    if taken := at_new.select_for_update().first():
+        taken.added_by_us, taken.our_tags = left.added_by_us, left.our_tags
+        taken.made_for = customer_id if left.added_by_us else None
+        taken.asked_for = taken.asked_for or left.asked_for
+        taken.carried_out = max(filter(None, (taken.carried_out, left.carried_out)), default=None)
+        taken.save(update_fields=OURS)
+    held = Customer.objects.filter(tenant_id=left.tenant_id, address=left.address).exclude(pk=customer_id)
+    let_go(left, answered=not held.exists())
+
+
+def let_go(left: KnownMember, *, answered: bool = True) -> None:
+    """Keep nothing of the member that left: whoever comes to its address is somebody else, or added anew."""
+    left.added_by_us, left.made_for, left.our_tags, left.asked_for = False, None, [], None
+    if answered:
+        left.renamed_to, left.contact_id = "", ""
+    left.save(update_fields=OURS)
