@@ -67,10 +67,12 @@ def united(kept: Customer, other: Customer, from_other: Set[str]) -> dict[str, A
     for name in CHOSEN:
         first, second = (other, kept) if name in from_other else (kept, other)
         fields[name] = getattr(first, name) or getattr(second, name)
-    tags = {tag.casefold(): tag for tag in reversed([*kept.tags, *other.tags])}
+    tags: dict[str, str] = {}
+    for tag in (*kept.tags, *other.tags):
+        tags.setdefault(tag.casefold(), tag)
     notes = dict.fromkeys(note for note in (kept.note, other.note) if note)
     return fields | {
-        "tags": [*tags.values()][::-1],
+        "tags": [*tags.values()],
         "note": "\n\n".join(notes),
         "external_id": kept.external_id or other.external_id,
     }

@@ -6,7 +6,7 @@ from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
-from nexpura.web.views import audience, counter, customers, health, integrations, runs, settings, users
+from nexpura.web.views import audience, counter, customers, health, integrations, merging, runs, settings, users
 
 handler403 = "nexpura.web.views.errors.forbidden"
 
@@ -14,9 +14,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="customers"), name="home"),
     path("customers", customers.index, name="customers"),
     path("customers/new", customers.new, name="customer-new"),
+    path("customers/shared", merging.shared, name="customers-shared"),
     path("customers/<int:pk>", customers.detail, name="customer"),
     path("customers/<int:pk>/edit", customers.edit, name="customer-edit"),
     path("customers/<int:pk>/consent", customers.consent, name="customer-consent"),
+    path("customers/<int:pk>/new-address", customers.new_address, name="customer-new-address"),
+    path("customers/<int:pk>/shared", merging.shared_with, name="customer-shared"),
+    path("customers/<int:pk>/merge/<int:other>", merging.merge, name="customer-merge"),
     path("intake", counter.intake, name="intake"),
     path("pos", counter.pos, name="pos"),
     path("integrations", integrations.index, name="integrations"),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.web.conftest import Visitor
+from tests.web.conftest import Visitor, written_down
 
 pytestmark = pytest.mark.django_db
 
@@ -15,6 +15,9 @@ PAGES = [
     "/customers",
     "/customers/new",
     "/customers/{pk}",
+    "/customers/shared",
+    "/customers/{pk}/shared",
+    "/customers/{pk}/merge/{twin}",
     "/intake",
     "/pos",
     "/integrations",
@@ -30,8 +33,9 @@ PAGES = [
 
 @pytest.fixture(params=PAGES)
 def page(request, zoe, as_alice) -> str:
+    twin = written_down(zoe.tenant, first_name="Zoe", email=zoe.email)
     visitor = Visitor() if request.param == "/sign-in" else as_alice
-    response = visitor.get(request.param.format(pk=zoe.pk))
+    response = visitor.get(request.param.format(pk=zoe.pk, twin=twin.pk))
     assert response.status_code == (404 if request.param == "/nowhere" else 200)
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert "unsafe" not in response["Content-Security-Policy"]

@@ -48,43 +48,36 @@ SHARED = """
 CREATE FUNCTION nexpura_list_shared() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     tenants bigint[];
-    addresses text[];
+    arrived text[];
+    deserted text[];
 BEGIN
     IF TG_OP = 'INSERT' THEN
-        INSERT INTO customers_sharedaddress (tenant_id, address)
-        SELECT DISTINCT n.tenant_id, n.address FROM added AS n
-        CROSS JOIN LATERAL (
-            SELECT 1 FROM customers_customer AS c
-            WHERE c.tenant_id = n.tenant_id AND c.address = n.address AND c.id <> n.id LIMIT 1
-        ) AS other
-        WHERE n.address <> '' ORDER BY 1, 2
-        ON CONFLICT (tenant_id, address) DO UPDATE SET address = excluded.address;
-        RETURN NULL;
+        SELECT array_agg(n.tenant_id), array_agg(n.address) INTO tenants, arrived
+        FROM added AS n WHERE n.address <> '';
     ELSIF TG_OP = 'UPDATE' THEN
-        INSERT INTO customers_sharedaddress (tenant_id, address)
-        SELECT DISTINCT n.tenant_id, n.address FROM gone AS o JOIN added AS n ON n.id = o.id
-        CROSS JOIN LATERAL (
-            SELECT 1 FROM customers_customer AS c
-            WHERE c.tenant_id = n.tenant_id AND c.address = n.address AND c.id <> n.id LIMIT 1
-        ) AS other
-        WHERE n.address <> '' AND n.address <> o.address ORDER BY 1, 2
-        ON CONFLICT (tenant_id, address) DO UPDATE SET address = excluded.address;
-        SELECT array_agg(o.tenant_id), array_agg(o.address) INTO tenants, addresses
-        FROM gone AS o JOIN added AS n ON n.id = o.id WHERE o.address <> '' AND o.address <> n.address;
+        SELECT array_agg(n.tenant_id), array_agg(n.address), array_agg(o.address) INTO tenants, arrived, deserted
+        FROM gone AS o JOIN added AS n ON n.id = o.id WHERE n.address <> o.address;
     ELSE
-        SELECT array_agg(o.tenant_id), array_agg(o.address) INTO tenants, addresses
+        SELECT array_agg(o.tenant_id), array_agg(o.address) INTO tenants, deserted
         FROM gone AS o WHERE o.address <> '';
     END IF;
-    IF addresses IS NULL THEN
-        RETURN NULL;
+    IF arrived IS NOT NULL THEN
+        INSERT INTO customers_sharedaddress (tenant_id, address)
+        SELECT DISTINCT a.tenant_id, a.address FROM unnest(tenants, arrived) AS a (tenant_id, address)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM customers_customer AS c WHERE c.tenant_id = a.tenant_id AND c.address = a.address OFFSET 1
+        ) AS second
+        WHERE a.address <> '' ORDER BY 1, 2
+        ON CONFLICT (tenant_id, address) DO UPDATE SET address = excluded.address;
     END IF;
-    PERFORM 1 FROM customers_sharedaddress AS s
-    WHERE (s.tenant_id, s.address) IN (SELECT * FROM unnest(tenants, addresses))
-    ORDER BY s.tenant_id, s.address FOR UPDATE;
-    DELETE FROM customers_sharedaddress AS s
-    WHERE (s.tenant_id, s.address) IN (SELECT * FROM unnest(tenants, addresses))
-      AND NOT EXISTS (  -- fewer than two hold it now
-        SELECT 1 FROM customers_customer AS c WHERE c.tenant_id = s.tenant_id AND c.address = s.address OFFSET 1);
+    IF deserted IS NOT NULL THEN
+        PERFORM 1 FROM customers_sharedaddress AS s
+        WHERE (s.tenant_id, s.address) IN (SELECT * FROM unnest(tenants, deserted))
+        ORDER BY s.tenant_id, s.address FOR UPDATE;
+        DELETE FROM customers_sharedaddress AS s
+        WHERE (s.tenant_id, s.address) IN (SELECT * FROM unnest(tenants, deserted)) AND NOT EXISTS (
+            SELECT 1 FROM customers_customer AS c WHERE c.tenant_id = s.tenant_id AND c.address = s.address OFFSET 1);
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER list_shared_when_added AFTER INSERT ON customers_customer

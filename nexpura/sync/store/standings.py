@@ -83,6 +83,21 @@ def unmark(tenant_id: int, rows: Sequence[tuple[str, int]], run_id: int = 0) -> 
         )
 
 
+def mark(tenant_id: int, addresses: Sequence[str]) -> None:
+    """Mark these addresses, if the tenant is connected."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
+            SELECT i.tenant_id, a.address, nextval('sync_mark_version')
+            FROM integrations_integration AS i, unnest(%s::text[]) AS a (address)
+            WHERE i.tenant_id = %s AND i.kind = 'mailchimp' AND i.status <> 'disconnected' ORDER BY a.address
+            ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
+            """,
+            [sorted(addresses), tenant_id],
+        )
+
+
 def mark_all(tenant_id: int, audience_pk: int) -> None:
     """Mark every address the book holds, every one somebody withdrew for, and every member we made."""
     with connection.cursor() as cursor:
@@ -99,20 +114,6 @@ def mark_all(tenant_id: int, audience_pk: int) -> None:
             ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
             """,
             [tenant_id, tenant_id, tenant_id, tenant_id, audience_pk, tenant_id],
-        )
-
-
-def mark(tenant_id: int, addresses: Sequence[str]) -> None:
-    """Mark these addresses: the next run looks at them."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
-            SELECT %s, a.address, nextval('sync_mark_version') FROM unnest(%s::text[]) AS a (address)
-            ORDER BY a.address
-            ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
-            """,
-            [tenant_id, list(addresses)],
         )
 
 

@@ -6,16 +6,17 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
+from nexpura.customers import former, ledger, search, visits
 from nexpura.customers import intake as customer_intake
-from nexpura.customers import ledger, search, visits
 from nexpura.customers.models import ConsentSource, Customer
 from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access, forms
 from nexpura.web.forms import IntakeForm, SaleForm, VisitForm
+from nexpura.web.views.customers import customer_of
 
 FOUND_SHOWN = 8
 
@@ -48,7 +49,7 @@ def _chosen(request: HttpRequest, tenant: Tenant) -> Customer | None:
     pk = asked.get("customer", "")
     if not pk:
         return None
-    return get_object_or_404(tenant.customers, pk=int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    return customer_of(tenant, int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
 
 
 def _page(request: HttpRequest, tenant: Tenant, template: str, form: VisitForm) -> HttpResponse:
@@ -102,9 +103,14 @@ def _keep_sale(request: HttpRequest, form: SaleForm) -> bool:
 
 
 def _customer_of(request: HttpRequest, form: VisitForm) -> Customer | None:
-    """Return the customer the form is about, kept now if they are new; None for a nameless sale."""
-    if form.customer or form.cleaned is None:
-        return form.customer
+    """Return the customer the form is about, kept now if they are new; None for a nameless sale.
+
+    One of the book is held, so that a merge of their record at this moment does not leave the visit without them.
+    """
+    if form.customer:
+        return former.hold(form.tenant.pk, form.customer.pk)
+    if form.cleaned is None:
+        return None
     return customer_intake.create(form.tenant, access.actor_of(request), form.cleaned)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from nexpura.customers import intake, ledger, search
+from nexpura.customers import former, intake, ledger, search
 from nexpura.customers.models import ConsentState, Customer
-from nexpura.sync import explain
+from nexpura.sync import explain, renames
 from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access, forms
@@ -23,8 +23,12 @@ VISITS_SHOWN = 20
 def index(request: HttpRequest) -> HttpResponse:
     """The book, a page at a time; searched by the beginning of a name, address or phone number."""
     tenant = access.tenant_for(request)
-    page = search.page(tenant, query=request.GET.get("q", ""), after=request.GET.get("after", ""))
-    return render(request, "customers.html", {"page": page, "started": bool(request.GET.get("after"))})
+    context = {
+        "page": search.page(tenant, query=request.GET.get("q", ""), after=request.GET.get("after", "")),
+        "started": bool(request.GET.get("after")),
+        "some_shared": tenant.shared_addresses.exists(),
+    }
+    return render(request, "customers.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -44,7 +48,9 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     """Change a customer's details; consent stays what it is."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    customer = _customer(tenant, pk)
+    customer = customer_of(tenant, pk)
+    if customer.pk != pk:
+        return merged_into(request, pk, customer)
     form = CustomerForm.of(customer, forms.posted(request))
     if form.is_valid() and _kept(request, form, customer):
         messages.success(request, "Saved.")
@@ -55,8 +61,10 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """The Overview: who they are, what they said about marketing, and whether Mailchimp has them."""
-    tenant = access.tenant_for(request)
-    customer = _customer(tenant, pk)
+    tenant, user = access.tenant_for(request), access.user_of(request)
+    customer = customer_of(tenant, pk)
+    if customer.pk != pk:
+        return merged_into(request, pk, customer)
     context = {
         "customer": customer,
         "history": ledger.history(customer),
@@ -64,6 +72,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "consent_form": ConsentForm(initial={"granted": customer.marketing_consent}),
         "explanation": explain.explain(tenant, customer),
         "visits": customer.visits.select_related("user").order_by("-id")[:VISITS_SHOWN],
+        "proposal": renames.proposal_for(tenant, customer),
+        "may_merge": user.may(Right.IMPORT_CUSTOMERS),
     }
     return render(request, "customer.html", context)
 
@@ -73,7 +83,7 @@ def consent(request: HttpRequest, pk: int) -> HttpResponse:
     """Record what the customer says now. A withdrawal ("stop writing to me") needs no earlier grant."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    customer = _customer(tenant, pk)
+    customer = customer_of(tenant, pk)
     form = ConsentForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Choose where the customer said so.")
@@ -88,6 +98,25 @@ def consent(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("customer", pk)
 
 
+@require_POST
+def new_address(request: HttpRequest, pk: int) -> HttpResponse:
+    """Answer what to do about the address a person gave themselves in Mailchimp: take it over, or keep the old one."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.EDIT_CUSTOMERS)
+    customer = customer_of(tenant, pk)
+    taking = request.POST.get("answer") == "take over"
+    answer = (renames.take_over if taking else renames.keep)(
+        tenant, access.actor_of(request), customer, request.POST.get("address", "")
+    )
+    if isinstance(answer, renames.Refused):
+        messages.error(request, answer.reason)
+    elif taking:
+        messages.success(request, "The new address is in the book. The member in Mailchimp goes on as it is.")
+    else:
+        messages.success(request, "The old address stays. The next sync adds it to the audience if they agreed.")
+    return redirect("customer", customer.pk)
+
+
 def _said(state: str) -> str:
     match state:
         case ConsentState.GRANTED:
@@ -98,8 +127,19 @@ def _said(state: str) -> str:
             return "Nothing to record: that is what the book says already."
 
 
-def _customer(tenant: Tenant, pk: int) -> Customer:
-    return get_object_or_404(tenant.customers, pk=pk)
+def customer_of(tenant: Tenant, pk: int) -> Customer:
+    """Return the customer with this id, or whom the record with this id was merged into."""
+    customer = former.find(tenant, pk)
+    if customer is None:
+        raise Http404
+    return customer
+
+
+def merged_into(request: HttpRequest, pk: int, customer: Customer) -> HttpResponse:
+    """Lead from the page of a record that is no more to the one it was merged into."""
+    saved = "; nothing was saved" if request.method == "POST" else ""
+    messages.warning(request, f"Customer {pk} was merged into this one, customer {customer.pk}{saved}.")
+    return redirect("customer", customer.pk)
 
 
 def _kept(request: HttpRequest, form: CustomerForm, customer: Customer | None = None) -> Customer | None:
