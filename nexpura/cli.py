@@ -34,6 +34,7 @@ COMMANDS = {
     "resetpassword": "give a user another password; it comes from standard input",
     "import-customers": "import customers from a CSV file",
     "merge-customers": "merge two records of one person into one",
+    "erase-customer": "erase a customer who asked for it, here and in Mailchimp",
     "connect": "connect a tenant to its Mailchimp audience; the API key comes from standard input",
     "sync": "bring a tenant's audience into agreement with its customers, now",
     "status": "show the state of a tenant's integration",

@@ -1,4 +1,4 @@
-"""The consent gate: one address's events in, granted or withheld out (B1, B1a, B4)."""
+"""The consent gate: one address's events in, granted or withheld out (B1, B1a, B4, B11)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def decide(facts: AddressFacts) -> Verdict:
     """Return the verdict on one address.
 
     The newest event of all customers who share the address decides; at the same moment a withdrawal beats a
-    grant. A withdrawal recorded for the address itself counts even when its customer has moved away.
+    grant. A withdrawal recorded for the address itself counts even when its customer has moved away. Where somebody
+    was erased, a yes from before counts as little as if it had never been given.
     """
     if not facts.address:
         return Withheld(Reason.NO_EMAIL)
@@ -46,6 +47,8 @@ def decide(facts: AddressFacts) -> Verdict:
         return Withheld(Reason.WITHDRAWN, withdrawal)
     if grant:
         return grant
+    if any(event.granted for customer in facts.customers for event in customer.events):
+        return Withheld(Reason.ERASED)
     return Withheld(Reason.NEVER_ASKED if facts.customers else Reason.NOT_IN_BOOK)
 
 
@@ -54,7 +57,9 @@ def _newest_grant(facts: AddressFacts) -> Granted | None:
         Granted(customer, event)
         for customer in facts.customers
         for event in customer.events
-        if event.granted and (event.address in (None, facts.address) or not _refused_by_another(facts, customer))
+        if event.granted
+        and not (facts.no_before and event.at <= facts.no_before)
+        and (event.address in (None, facts.address) or not _refused_by_another(facts, customer))
     ]
     return max(grants, key=lambda grant: (grant.event.at, grant.event.id), default=None)
 

@@ -94,14 +94,14 @@ def _value(customer: CustomerFacts, source: str, *, us_phone: bool) -> str:
         case "full_name":
             return f"{customer.first_name} {customer.last_name}"
         case "phone":
-            return _us_phone(customer.phone) if us_phone else customer.phone
+            return us_phone_of(customer.phone) if us_phone else customer.phone
         case "external_id":
             return customer.external_id
         case _:
             return ""
 
 
-def _us_phone(phone: str) -> str:
+def us_phone_of(phone: str) -> str:
     """Return the number as such a field wants it; blank for a number of elsewhere, which it would refuse."""
     found = _US_NUMBER.fullmatch(phone)
     return "-".join(found.groups()) if found else ""

@@ -61,6 +61,8 @@ class AddressFacts:
     """A member of ours under another address that may be moved here (B5); found by `audience.moves`."""
     moves_away: bool = False
     """Whether the member at this address is about to be moved to the one its customer has now."""
+    no_before: datetime | None = None
+    """Somebody with this address was erased: no yes given up to then counts for it (B11)."""
 
     @property
     def customer_ids(self) -> tuple[int, ...]:

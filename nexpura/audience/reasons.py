@@ -14,6 +14,7 @@ class Reason(StrEnum):
     NEVER_ASKED = "never_asked"
     NOT_IN_BOOK = "not_in_book"
     WITHDRAWN = "consent_withdrawn"
+    ERASED = "erased"
     INVALID_EMAIL = "invalid_email"
     FAKE_EMAIL = "fake_email"
     COMPLIANCE = "compliance_state"
@@ -58,6 +59,10 @@ CATALOGUE: dict[Reason, Explanation] = {
     Reason.WITHDRAWN: Explanation(
         "Marketing consent was withdrawn.",
         "Only a new yes from the customer changes this: record it in the Overview when they give it.",
+    ),
+    Reason.ERASED: Explanation(
+        "Somebody with this address was erased on request, so a yes from before that no longer counts for it.",
+        "Only a yes given since then changes this: record it in the Overview when they give it.",
     ),
     Reason.INVALID_EMAIL: Explanation(
         "The e-mail address is not well-formed (invalid email).",

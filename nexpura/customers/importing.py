@@ -18,7 +18,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from nexpura.customers import csv_rows, ledger, normalise
+from nexpura.customers import csv_rows, ledger, normalise, returning
 from nexpura.customers.csv_rows import Problem, Row
 from nexpura.customers.intake import unique
 from nexpura.customers.known import Book, Entry
@@ -153,6 +153,10 @@ class _Batch:
     def _customer(self, book: Book, row: Row) -> Entry | None:
         """Find the row's customer and bring them up to date, or make a new one; None for a row about nobody."""
         entry, why_new = book.match(row)
+        erased_at = book.erased_at(row, entry)
+        if erased_at and not _is_new_yes(row, erased_at):
+            self._leave_out_erased(row, erased_at)
+            return None
         if entry is None:
             return self._new(book, row, why_new)
         fields = _fields(row, entry.customer)
@@ -173,6 +177,12 @@ class _Batch:
         if {*ignored} - {"external_id"}:
             self._warn(row, "external_id", f"the former number of customer {customer.pk}, whose details stay as merged")
         return added
+
+    def _leave_out_erased(self, row: Row, erased_at: datetime) -> None:
+        """Leave out a row about somebody who was erased here, of which the file knows nothing."""
+        self.outcome.left_out += 1
+        day = returning.on_day(erased_at, self.tenant)
+        self._warn(row, "", f"left out: this person was erased on {day}; a new dated consent is needed")
 
     def _new(self, book: Book, row: Row, why_new: str) -> Entry | None:
         if not (row.first_name or row.last_name or row.email or row.phone):
@@ -228,6 +238,11 @@ class _Batch:
         for entry, event in self.events:
             event.customer = entry.customer
         ConsentEvent.objects.bulk_create(event for _, event in self.events)
+
+
+def _is_new_yes(row: Row, erased_at: datetime) -> bool:
+    """Tell whether a row brings an erased person back: by a yes with a date of its own, newer than the erasure."""
+    return bool(row.granted and row.claimed_at and row.claimed_at > erased_at)
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Customer]:

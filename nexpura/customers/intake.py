@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from nexpura.customers import former, normalise
+from nexpura.customers import former, normalise, returning
 from nexpura.customers.models import Customer
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -102,25 +102,40 @@ def unique(tags: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
-def create(tenant: Tenant, actor: Actor, cleaned: Cleaned) -> Customer:
+def create(tenant: Tenant, actor: Actor, cleaned: Cleaned, *, again: bool = False) -> Customer:
     """Keep a new customer, who has not been asked about marketing.
 
-    Raises `ValidationError` if another customer has the same external id, or had it before a merge.
+    Somebody who was erased is kept only if they are said to want it `again` (B11); consent given before stays gone.
+    Raises `ValidationError` if they are not, or if another customer has the same external id, or had it before a merge.
     """
     customer = Customer(tenant=tenant, **cleaned.fields())
+    told = _returning(tenant, returning.marks_of(customer), again=again)
     with transaction.atomic():
         _save(customer, adding=True)
-        audit.record(tenant, actor, "customer.created", customer, after=customer.snapshot())
+        audit.record(tenant, actor, "customer.created", customer, after=customer.snapshot() | told)
     return customer
 
 
-def edit(customer: Customer, actor: Actor, cleaned: Cleaned) -> Customer:
+def _returning(tenant: Tenant, marks: Iterable[str], *, again: bool) -> dict[str, str]:
+    """Return what the audit trail is told of somebody who was erased and wants to be in the book again."""
+    at = returning.erased_at(tenant, marks)
+    if at and not again:
+        message = (
+            f"Somebody with this e-mail address or customer number was erased on request on "
+            f"{returning.on_day(at, tenant)}. Write them down again only if they are here and want it."
+        )
+        raise ValidationError({"again": [message]})
+    return {"again_after_erasure_at": at.isoformat()} if at else {}
+
+
+def edit(customer: Customer, actor: Actor, cleaned: Cleaned, *, again: bool = False) -> Customer:
     """Change a customer to what was written down; what has not changed leaves no audit line.
 
-    Consent stays what it is: it belongs to the person, and the ledger tells which address it was given for.
-    Raises `ValidationError` if another customer has the same external id, or this one is not in the book any more.
+    Consent stays what it is: it belongs to the person, and the ledger tells which address it was given for. An address
+    or number of somebody who was erased is taken on only `again`, as by `create`. Raises `ValidationError` if another
+    customer has the same external id, or this one is not in the book any more.
     """
-    return _change(customer, actor, "customer.changed", cleaned.fields())
+    return _change(customer, actor, "customer.changed", cleaned.fields(), again=again)
 
 
 def take_over_email(customer: Customer, actor: Actor, email: str) -> Customer:
@@ -131,18 +146,21 @@ def take_over_email(customer: Customer, actor: Actor, email: str) -> Customer:
     return _change(customer, actor, "customer.address_taken_over", {"email": email})
 
 
-def _change(customer: Customer, actor: Actor, action: str, fields: Mapping[str, object]) -> Customer:
+def _change(
+    customer: Customer, actor: Actor, action: str, fields: Mapping[str, object], *, again: bool = False
+) -> Customer:
     with transaction.atomic():
         kept = Customer.objects.select_for_update(no_key=True).filter(tenant=customer.tenant, pk=customer.pk).first()
         if kept is None:
             raise ValidationError("This record was merged into another one meanwhile; nothing was saved.")
-        before = kept.snapshot()
+        before, known = kept.snapshot(), returning.marks_of(kept)
         for field, value in fields.items():
             setattr(kept, field, value)
         old, new = audit.changes(before, kept.snapshot())
         if new:
+            told = _returning(kept.tenant, set(returning.marks_of(kept)) - set(known), again=again)
             _save(kept, adding=False)
-            audit.record(kept.tenant, actor, action, kept, before=old, after=new)
+            audit.record(kept.tenant, actor, action, kept, before=old, after=new | told)
     customer.refresh_from_db()
     return customer
 

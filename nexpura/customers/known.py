@@ -14,10 +14,12 @@ from django.db.models import Max, QuerySet
 
 from nexpura.audience.address import address_of
 from nexpura.audience.fold import fold
-from nexpura.customers import former
+from nexpura.customers import former, returning
 from nexpura.customers.csv_rows import Row
 from nexpura.customers.ledger import GRANTED, WITHDRAWN, Standing
 from nexpura.customers.models import ConsentEvent, Customer
+from nexpura.tenants import erased
+from nexpura.tenants.erased import Erased
 from nexpura.tenants.models import Tenant
 
 
@@ -50,6 +52,7 @@ class Book:
         self._by_address: dict[str, list[Entry]] = {}
         self._by_names: dict[tuple[str, tuple[str, str]], list[Entry]] = {}
         self._withdrawn: dict[str, datetime] = {}
+        self._erased: dict[str, Erased] = {}
 
     @classmethod
     def load(cls, tenant: Tenant, rows: Sequence[Row]) -> Book:
@@ -73,6 +76,9 @@ class Book:
             )
         )
         book._recall(tenant, addresses)
+        known = [mark for row in rows for mark in _marks(row)]
+        known += [mark for entry in book._entries.values() for mark in returning.marks_of(entry.customer)]
+        book._erased = erased.among(tenant.pk, known)
         return book
 
     def match(self, row: Row) -> tuple[Entry | None, str]:
@@ -104,6 +110,18 @@ class Book:
         """Tell whether the row is about a record that was merged into the customer it is matched to."""
         return row.external_id in self._by_former and row.external_id not in self._by_external
 
+    def erased_at(self, row: Row, entry: Entry | None) -> datetime | None:
+        """Return when the person a row is about was erased; None if they were not, or have come back since.
+
+        `entry` is the customer found for the row: it is they who count, unless the row would give them an address or a
+        number that somebody was erased with.
+        """
+        if not self._erased:
+            return None
+        held = set(returning.marks_of(entry.customer)) if entry else set()
+        found = [self._erased[mark].at for mark in _marks(row) if mark in self._erased and mark not in held]
+        return max(found, default=None)
+
     def add(self, customer: Customer) -> Entry:
         """Take in a customer who is about to be kept."""
         entry = Entry(customer, customer.consent_state)
@@ -124,8 +142,9 @@ class Book:
         return bool(differing)
 
     def standing(self, entry: Entry) -> Standing:
-        """Return what is held about the customer, including withdrawals for their address (B4)."""
+        """Return what is held about the customer, including withdrawals for their address (B4) and erasures (B11)."""
         times = [entry.withdrawn_at, self._withdrawn.get(entry.address)]
+        times += returning.noes(self._erased, returning.marks_of(entry.customer)) if self._erased else []
         return Standing(
             state=entry.state,
             granted_at=entry.granted_at,
@@ -169,6 +188,16 @@ class Book:
     def _unindex(self, entry: Entry) -> None:
         self._by_address[entry.address].remove(entry)
         self._by_names[(entry.address, entry.names)].remove(entry)
+
+
+def _marks(row: Row) -> list[str]:
+    return returning.marks(
+        email=row.email,
+        external_id=row.external_id,
+        first_name=row.first_name,
+        last_name=row.last_name,
+        phone=row.phone,
+    )
 
 
 def _later(one: datetime | None, other: datetime) -> datetime:

@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from nexpura.customers import former
+from nexpura.customers import former, returning
 from nexpura.customers.models import ConsentEvent, ConsentSource, ConsentState, ConsentWording, Customer
-from nexpura.tenants import audit
+from nexpura.tenants import audit, erased
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
 
@@ -274,8 +274,13 @@ def _times(customer_ids: Iterable[int], tenant_id: int) -> list[tuple[str, datet
 
 
 def _withdrawals(customer: Customer) -> list[datetime]:
-    """Return when consent was withdrawn by a holder of the address, or for the address itself."""
-    held = [effective for state, effective, _ in _times(_holders(customer), customer.tenant_id) if state == WITHDRAWN]
+    """Return when consent was withdrawn by a holder of the address, or for the address itself.
+
+    Where somebody was erased, a yes from before counts as if it had been taken back then (B11).
+    """
+    known = returning.marks_of(customer)
+    held = returning.noes(erased.among(customer.tenant_id, known), known)
+    held += [effective for state, effective, _ in _times(_holders(customer), customer.tenant_id) if state == WITHDRAWN]
     if not customer.address:
         return held
     of_address = ConsentEvent.objects.filter(

@@ -141,6 +141,18 @@ def resubscribe(
     return _write(audience_id, "PATCH", address, body, query=_lifting(lift_required), repeatable=False)
 
 
+def forget(audience_id: str, address: str) -> Call:
+    """Delete the member and all that Mailchimp holds about the person, at the person's request: never to be undone.
+
+    https://mailchimp.com/developer/marketing/api/list-members/delete-list-member-permanent/
+
+    From then on no call brings the address back, only the person's own sign-up. Repeatable: repeated after a lost
+    reply it is a 404, as for an address that was never in the audience. The reply has no body.
+    """
+    path = f"{_path(audience_id, address)}/actions/delete-permanent"
+    return Call("POST", path, NOTHING, None, address, audience_id, repeatable=True, tells_member=False)
+
+
 def get_member(audience_id: str, address: str) -> Call:
     """Read one member. A 404 is the only proof that an address is not in the audience.
 

@@ -19,7 +19,7 @@ from nexpura.mailchimp.key import ApiKey, KeyMalformed
 from nexpura.mailchimp.member import Account, Audience, MergeField
 from nexpura.sync import line, schedule, store
 from nexpura.sync.models import AddressStanding, KnownAudience, SyncRun
-from nexpura.sync.store import standings
+from nexpura.sync.store import erase, standings
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
@@ -108,6 +108,7 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
         known.save()
         AddressStanding.objects.filter(tenant=tenant).delete()
         standings.mark_all(tenant.pk, known.pk)
+        erase.wake(tenant.pk)
         audit.record(tenant, actor, "mailchimp.connected", integration, after=_told(integration))
     return Connected(integration, _also_elsewhere(integration))
 
@@ -169,6 +170,7 @@ def replace_key(tenant: Tenant, actor: Actor, key_text: str) -> Connected | Refu
         _seal(integration, key)
         integration.status, integration.error = Integration.Status.CONNECTED, None
         integration.save()
+        erase.wake(tenant.pk)
         audit.record(tenant, actor, "mailchimp.key_replaced", integration, before=before, after=_told(integration))
     return Connected(integration)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
@@ -27,6 +28,22 @@ def from_db(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         return work(*args, **kwargs)
 
     return sync_to_async(on_a_live_connection, thread_sensitive=False, executor=_pool)
+
+
+def in_a_thread_of_its_own(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Return `work` as a coroutine function for what waits for others: it must not hold up the database threads."""
+
+    def with_a_connection_of_its_own(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return work(*args, **kwargs)
+        finally:
+            connection.close()
+
+    @wraps(work)
+    async def in_a_thread(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(with_a_connection_of_its_own, *args, **kwargs)
+
+    return in_a_thread
 
 
 def close_connections() -> None:

@@ -19,6 +19,14 @@ INTERNAL = Ending(
     reached=False,
 )
 
+CANNOT_TELL = Ending(
+    "failed",
+    "erasure_key_unreadable",
+    "Nobody can tell who was erased",
+    "The key for that was sealed with another one than those of this installation; nothing was sent.",
+    "Whoever runs this installation puts its former NEXPURA_ENCRYPTION_KEYS back behind the new ones.",
+)
+
 
 def of(error: errors.MailchimpError) -> Ending:
     """Return the ending for what Mailchimp, or the way there, answered."""

@@ -1,9 +1,10 @@
-"""The book's side of a chunk of addresses, as the rules read it: four queries, whatever the chunk's size."""
+"""The book's side of a chunk of addresses, as the rules read it: a handful of queries, whatever the chunk's size."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
 from nexpura.audience.member import UNKNOWN, KnownMember
@@ -11,6 +12,8 @@ from nexpura.customers.models import ConsentEvent, ConsentState, Customer
 from nexpura.customers.normalise import email_problem
 from nexpura.sync import models
 from nexpura.sync.store.records import known_from_row
+from nexpura.tenants import erased
+from nexpura.tenants.erased import Erased
 
 
 def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[AddressFacts]:
@@ -21,20 +24,22 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
         .order_by("id")
         .only("id", "external_id", "first_name", "last_name", "phone", "email", "address", "tags")
     )
-    events = events_of([customer.pk for customer in customers], tenant_id)
-    withdrawals = _withdrawals(addresses, tenant_id)
     holders: dict[str, list[Customer]] = defaultdict(list)
     for customer in customers:
         holders[customer.address].append(customer)
+    events = events_of([customer.pk for customer in customers], tenant_id)
+    withdrawals = _withdrawals(addresses, tenant_id)
+    erased_there = erased.among(tenant_id, map(erased.by_address, holders))
     return [
         AddressFacts(
             address=address,
-            customers=tuple(_customer_facts(customer, events[customer.pk]) for customer in holders[address]),
+            customers=tuple(_customer_facts(customer, events[customer.pk]) for customer in holders.get(address, ())),
             withdrawals=tuple(withdrawals[address]),
             problem=email_problem(address),
             absence_proven=absence_proven,
             version=marks[address],
-            email=holders[address][0].email.strip() if holders[address] else address,
+            email=holders[address][0].email.strip() if address in holders else address,
+            no_before=_no_before(erased_there, address),
         )
         for address in addresses
     ]
@@ -45,6 +50,11 @@ def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) ->
     rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=addresses)
     seen = {row.address: known_from_row(row) for row in rows}
     return {address: seen.get(address, UNKNOWN) for address in addresses}
+
+
+def _no_before(erased_there: Mapping[str, Erased], address: str) -> datetime | None:
+    found = erased_there.get(erased.by_address(address))
+    return found.no_before if found else None
 
 
 def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> CustomerFacts:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from nexpura.audience.reasons import explanation
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import renames, runs, schedule
+from nexpura.sync import erasures, renames, runs, schedule
 from nexpura.sync.models import AddressStanding, Bucket, StandingCount, SyncRun
 from nexpura.sync.renames import Proposal
 from nexpura.tenants.models import Tenant
@@ -50,6 +50,8 @@ class Panel:
     run: SyncRun | None
     finished: SyncRun | None
     unsent_opt_outs: int
+    open_erasures: int
+    """Erased customers of whom Mailchimp has not been told yet (B11)."""
     failures: tuple[Failure, ...]
     failure_count: int
     kept: tuple[Counted, ...]
@@ -76,6 +78,7 @@ def state(tenant: Tenant) -> Panel:
         run=tenant.sync_runs.order_by("-id").first(),
         finished=tenant.sync_runs.exclude(status__in=SyncRun.ACTIVE).order_by("-id").first(),
         unsent_opt_outs=unsent_opt_outs(tenant),
+        open_erasures=erasures.open_ones(tenant).count(),
         failures=failures(tenant, SHOWN),
         failure_count=sum(count.addresses for count in counts if count.bucket == Bucket.FAILED),
         kept=_counted(counts, Bucket.KEPT),

@@ -56,6 +56,7 @@ def of_panel(state: Panel) -> dict[str, Any]:
         "next_sync_at": integration and integration.next_sync_at,
         "unsent_opt_outs": state.unsent_opt_outs,
         "renamed_in_mailchimp": state.renamed_count,
+        "open_erasures": state.open_erasures,
         "worker_seen": state.worker_seen,
         "overdue": state.overdue,
         "error": integration and integration.error,

@@ -24,6 +24,7 @@ from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
 from nexpura.sync.dispatch import call_for
 from nexpura.sync.store import Begun, Busy, Over, RunLostError, Work
+from nexpura.tenants.vault import CannotOpen
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,8 @@ async def _to_an_ending(
         return endings.CANCELLED
     except errors.MailchimpError as error:
         return endings.of(error)
+    except CannotOpen:
+        return endings.CANNOT_TELL
     except (OperationalError, InterfaceError):
         raise
     except Exception:

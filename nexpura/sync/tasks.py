@@ -12,12 +12,13 @@ from procrastinate import App, Blueprint, RetryDecision
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
-from nexpura.sync import runs
+from nexpura.sync import forget, runs
 from nexpura.sync.clock import Clock
-from nexpura.sync.database import from_db
+from nexpura.sync.database import from_db, in_a_thread_of_its_own
 from nexpura.sync.models import MemberResult
 from nexpura.sync.run import run_sync
-from nexpura.sync.store import Busy
+from nexpura.sync.store import Busy, erase
+from nexpura.tenants import erased
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint()
@@ -43,24 +44,33 @@ async def sync(run_id: int) -> None:
         raise NotYetError(f"run {run_id}")
 
 
+@blueprint.task(name="carry_out_erasure", queue="erasure", retry=ForAsLongAsItTakes())
+async def carry_out_erasure(erasure_id: int) -> None:
+    """Make one try to do in Mailchimp what an erasure asks for; its row tells of the next."""
+    await in_a_thread_of_its_own(forget.carry_out)(erasure_id, datetime.now(UTC))
+
+
 @blueprint.periodic(cron="* * * * *")
 @blueprint.task(name="tick", queue="schedule", queueing_lock="tick")
 async def tick(timestamp: int) -> None:
     """Each minute: start what is due, revive what is stranded."""
     now = datetime.now(UTC)
     started, revived = await from_db(runs.start_due)(now), await from_db(runs.revive)(now)
-    if started or revived:
-        logger.info("tick: %s started, %s revived", started, revived)
+    erasing = await from_db(erase.queue_due)(now)
+    if started or revived or erasing:
+        logger.info("tick: %s started, %s revived, %s erasures", started, revived, erasing)
 
 
 @blueprint.periodic(cron="17 3 * * *")
 @blueprint.task(name="tidy", queue="schedule", queueing_lock="tidy")
 async def tidy(timestamp: int) -> None:
-    """Each night: drop results older than 30 days."""
+    """Each night: drop results older than 30 days, seal with today's key what an older one sealed."""
     await from_db(_tidy)()
 
 
 def _tidy() -> None:
+    erased.seal_anew()
+    erase.seal_anew()
     MemberResult.objects.filter(run__finished_at__lt=datetime.now(UTC) - timedelta(days=30)).delete()
 
 

@@ -28,6 +28,8 @@ class Tenant(models.Model):
     name = models.CharField(max_length=120)
     country = models.CharField(max_length=2, default="AU", validators=[RegexValidator(r"^[A-Z]{2}$")])
     timezone = models.CharField(max_length=60, default="Australia/Sydney", validators=[validate_timezone])
+    erasure_key = models.BinaryField(null=True)
+    """The sealed key of the hashes in `ErasedIdentity`; made when the first customer is erased."""
     created_at = models.DateTimeField(db_default=Now())
 
     def __str__(self) -> str:
@@ -113,3 +115,23 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor_kind} {self.actor_id or self.actor_name}"
+
+
+class ErasedIdentity(models.Model):
+    """A keyed hash of what an erased person was recognised by (`nexpura.tenants.erased`); nothing leads back from it.
+
+    No yes given at or before `no_before` counts for an address with this hash; null: somebody else held the address
+    when it was erased, and their yes is untouched. The run-time role adds and changes these rows, and deletes none.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
+    id = models.BigAutoField(primary_key=True)
+    digest = models.BinaryField(max_length=32)
+    erased_at = models.DateTimeField(db_default=Now())
+    no_before = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["tenant", "digest"], name="erased_identity_once")]
+
+    def __str__(self) -> str:
+        return f"erased identity {self.pk}"

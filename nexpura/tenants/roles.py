@@ -22,11 +22,12 @@ class Right(StrEnum):
     EDIT_WORDING = "change the consent wording"
     SEE_AUDIT = "read the audit trail"
     MANAGE_USERS = "manage users"
+    ERASE_CUSTOMERS = "erase customers"
 
 
 _STAFF = frozenset({Right.EDIT_CUSTOMERS})
 _MANAGER = _STAFF | {Right.IMPORT_CUSTOMERS, Right.MANAGE_INTEGRATION, Right.EDIT_WORDING, Right.SEE_AUDIT}
-_OWNER = _MANAGER | {Right.MANAGE_USERS}
+_OWNER = _MANAGER | {Right.MANAGE_USERS, Right.ERASE_CUSTOMERS}
 
 RIGHTS: dict[Role, frozenset[Right]] = {Role.STAFF: _STAFF, Role.MANAGER: _MANAGER, Role.OWNER: _OWNER}
 

@@ -11,11 +11,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, QueryDict
 
 from nexpura.audience.desired import SOURCES
+from nexpura.audience.fold import fold
 from nexpura.customers import intake
 from nexpura.customers.intake import Cleaned
 from nexpura.customers.models import ConsentSource, Customer
 from nexpura.customers.visits import LONGEST_DESCRIPTION
 from nexpura.sync.choices import Choices, Field
+from nexpura.sync.models import Erasure
 from nexpura.tenants.models import Tenant, TenantUser
 from nexpura.tenants.roles import Role
 
@@ -43,6 +45,8 @@ class CustomerForm(forms.Form):
     tags = _line("Tags", help_text="Separated by commas, such as VIP, repairs.")
     external_id = _line("Customer number", help_text="From your till or shop system, if it has one.")
     note = forms.CharField(label="Note", required=False, max_length=20_000, widget=forms.Textarea(attrs={"rows": 3}))
+    again = forms.BooleanField(label="They are here, and want to be in the book again", required=False)
+    """Asked only about somebody who was erased (B11)."""
 
     def __init__(self, tenant: Tenant, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -63,6 +67,16 @@ class CustomerForm(forms.Form):
             except ValidationError as problems:
                 self.refuse(problems)
         return self.cleaned_data
+
+    @property
+    def wants_again(self) -> bool:
+        """Whether somebody who was erased is here and wants to be in the book again, as the ticked box says."""
+        return bool(self.cleaned_data.get("again"))
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether that has to be asked, or was."""
+        return "again" in self.errors or bool(self.is_bound and self.data.get("again"))
 
     def wants_customer(self, written: dict[str, str]) -> bool:
         """Tell whether what was written down is to become a customer."""
@@ -86,7 +100,7 @@ class VisitForm(CustomerForm):
         for name in ("tags", "external_id", "note"):
             del self.fields[name]
         if customer:
-            for name in ("first_name", "last_name", "email", "phone"):
+            for name in ("first_name", "last_name", "email", "phone", "again"):
                 del self.fields[name]
 
     def wants_customer(self, written: dict[str, str]) -> bool:
@@ -144,6 +158,23 @@ class ConsentForm(forms.Form):
 
     def clean_source(self) -> str:
         return self.cleaned_data["source"] or ConsentSource.PROFILE.value
+
+
+class EraseForm(forms.Form):
+    """What is to become of the member, and the name once more: an erasure cannot be taken back."""
+
+    member = forms.ChoiceField(choices=Erasure.Choice.choices, initial=Erasure.Choice.UNSUBSCRIBE)
+    confirmation = _line("To confirm, type the customer’s name or record number", required=True)
+
+    def __init__(self, customer: Customer, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.customer = customer
+
+    def clean_confirmation(self) -> str:
+        typed = fold(intake.words(self.cleaned_data["confirmation"])).removeprefix("#")
+        if typed not in {fold(self.customer.name), str(self.customer.pk), fold(self.customer.external_id or "")} - {""}:
+            raise ValidationError(f"This is neither {self.customer.name} nor {self.customer.pk}.")
+        return typed
 
 
 class ConnectForm(forms.Form):

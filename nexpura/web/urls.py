@@ -6,7 +6,18 @@ from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
 
-from nexpura.web.views import audience, counter, customers, health, integrations, merging, runs, settings, users
+from nexpura.web.views import (
+    audience,
+    counter,
+    customers,
+    erasures,
+    health,
+    integrations,
+    merging,
+    runs,
+    settings,
+    users,
+)
 
 handler403 = "nexpura.web.views.errors.forbidden"
 
@@ -21,6 +32,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("customers/<int:pk>/new-address", customers.new_address, name="customer-new-address"),
     path("customers/<int:pk>/shared", merging.shared_with, name="customer-shared"),
     path("customers/<int:pk>/merge/<int:other>", merging.merge, name="customer-merge"),
+    path("customers/<int:pk>/erase", erasures.erase, name="customer-erase"),
+    path("erasures/<int:number>", erasures.receipt, name="erasure"),
+    path("erasures/<int:number>/again", erasures.again, name="erasure-again"),
+    path("erasures/<int:number>/by-hand", erasures.by_hand, name="erasure-by-hand"),
     path("intake", counter.intake, name="intake"),
     path("pos", counter.pos, name="pos"),
     path("integrations", integrations.index, name="integrations"),
@@ -37,6 +52,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("settings", settings.index, name="settings"),
     path("settings/wording", settings.wording, name="wording"),
     path("settings/audit", settings.audit_trail, name="audit"),
+    path("settings/erasures", erasures.index, name="erasures"),
     path("settings/users", users.index, name="users"),
     path("settings/users/<int:pk>/active", users.active, name="user-active"),
     path("settings/two-factor/", include("allauth.mfa.urls")),

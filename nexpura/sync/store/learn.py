@@ -13,12 +13,14 @@ from psycopg.types.json import Jsonb
 from nexpura.audience.address import address_of
 from nexpura.audience.desired import Terms
 from nexpura.customers import ledger
+from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
+from nexpura.tenants import erased
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
@@ -92,6 +94,7 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list
         return []
     newest = {address_of(member.address): member for member in members}
     with transaction.atomic():
+        newest = _without_the_erased(tenant_id, newest)
         renamed = _follow_renames(tenant_id, audience_pk, newest)
         differing = _mirror(tenant_id, audience_pk, newest)
         noes = {address: newest[address].last_changed + WITHIN for address, is_no in differing.items() if is_no}
@@ -99,6 +102,17 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list
             ledger.hear_noes(tenant_id, _heard(tenant_id, audience_pk, noes))
         _mark(tenant_id, [*differing, *renamed])
     return [*differing]
+
+
+def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
+    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records."""
+    erased.hold_still(tenant_id)
+    known = erased.among(tenant_id, map(erased.by_address, newest))
+    gone = {address for address in newest if erased.by_address(address) in known}
+    if not gone:
+        return newest
+    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__in=gone).values_list("address", flat=True))
+    return {address: member for address, member in newest.items() if address not in gone}
 
 
 def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:

@@ -42,6 +42,7 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
         return
     with transaction.atomic():
         _count(run, len(settled))
+        settled = _not_erased(run, settled)
         _results(run, settled)
         _known(run, settled)
         told = [(work, one) for work, one in settled if _tells_standing(work.change, one)]
@@ -50,6 +51,16 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
             run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again], run_id=run.id
         )
         standings.unmark(run.tenant_id, [mark for work, one in settled for mark in _vacated(work.change, one)])
+
+
+def _not_erased(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> Sequence[tuple[Work, outcome.Settled]]:
+    """Leave out changes of people who were erased while they were on their way: their result is gone, like all else."""
+    there = set(
+        MemberResult.objects.filter(
+            tenant_id=run.tenant_id, pk__in=[work.result_id for work, _ in settled]
+        ).values_list("pk", flat=True)
+    )
+    return [(work, one) for work, one in settled if work.result_id in there]
 
 
 def _tells_standing(change: Change, settled: outcome.Settled) -> bool:

@@ -111,7 +111,7 @@ def _customer_of(request: HttpRequest, form: VisitForm) -> Customer | None:
         return former.hold(form.tenant.pk, form.customer.pk)
     if form.cleaned is None:
         return None
-    return customer_intake.create(form.tenant, access.actor_of(request), form.cleaned)
+    return customer_intake.create(form.tenant, access.actor_of(request), form.cleaned, again=form.wants_again)
 
 
 def _record_consent(request: HttpRequest, form: VisitForm, customer: Customer | None, source: ConsentSource) -> None:

@@ -71,6 +71,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "wording": ledger.current_wording(tenant),
         "consent_form": ConsentForm(initial={"granted": customer.marketing_consent}),
         "explanation": explain.explain(tenant, customer),
+        "may_erase": access.user_of(request).may(Right.ERASE_CUSTOMERS),
         "visits": customer.visits.select_related("user").order_by("-id")[:VISITS_SHOWN],
         "proposal": renames.proposal_for(tenant, customer),
         "may_merge": user.may(Right.IMPORT_CUSTOMERS),
@@ -148,8 +149,8 @@ def _kept(request: HttpRequest, form: CustomerForm, customer: Customer | None = 
     actor = access.actor_of(request)
     try:
         if customer:
-            return intake.edit(customer, actor, form.cleaned)
-        return intake.create(form.tenant, actor, form.cleaned)
+            return intake.edit(customer, actor, form.cleaned, again=form.wants_again)
+        return intake.create(form.tenant, actor, form.cleaned, again=form.wants_again)
     except ValidationError as problems:
         form.refuse(problems)
         return None

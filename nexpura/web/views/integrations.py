@@ -130,6 +130,7 @@ def _page(
         "refused": refused,
         "notes": _notes(tenant, state),
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
+        "may_erase": access.user_of(request).may(Right.ERASE_CUSTOMERS),
     }
     return render(request, f"integrations.html{part}", context)
 

@@ -22,6 +22,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "may_edit_wording": user.may(Right.EDIT_WORDING),
         "may_manage_users": user.may(Right.MANAGE_USERS),
         "may_see_audit": user.may(Right.SEE_AUDIT),
+        "may_erase": user.may(Right.ERASE_CUSTOMERS),
     }
     return render(request, "settings.html", context)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from django.core.management import BaseCommand, CommandError, CommandParser
 
-from nexpura.customers import importing
+from nexpura.customers import importing, returning
 from nexpura.customers.csv_rows import COLUMNS, Refused
 from nexpura.customers.importing import Outcome
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
+from nexpura.tenants.vault import CannotOpen
 
 REFUSED = 2
 SHOWN = 20
@@ -41,6 +42,8 @@ class Command(BaseCommand):
             )
         except Refused as refused:
             raise CommandError(f"{refused}\nNothing was imported.", returncode=REFUSED) from None
+        except CannotOpen:
+            raise CommandError(f"{returning.CANNOT_TELL}\nNothing was imported.", returncode=REFUSED) from None
         except OSError as error:
             message = f"{options['file']} cannot be read: {error.strerror}"
             raise CommandError(message, returncode=REFUSED) from None

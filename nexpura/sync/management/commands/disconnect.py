@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nexpura.sync import connect, panel
+from nexpura.sync import connect, erasures, panel
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.commands import TenantCommand
 
@@ -14,11 +14,14 @@ class Command(TenantCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = self.tenant(options["tenant"])
+        erasures_open = erasures.open_ones(tenant).count()
         unsent = panel.unsent_opt_outs(tenant)
         connect.disconnect(tenant, Actor.command())
         if options["json"]:
-            self.print_json({"connected": False, "unsent_opt_outs": unsent})
+            self.print_json({"connected": False, "unsent_opt_outs": unsent, "open_erasures": erasures_open})
             return
         self.stdout.write("Disconnected. The API key is gone; the history stays.")
         if unsent:
             self.tell(f"Note: {unsent} opt-outs had not reached Mailchimp yet.")
+        if erasures_open:
+            self.tell(f"Note: {erasures_open} erasures wait until the same audience is connected again.")

@@ -13,6 +13,12 @@ APPEND_ONLY = ("customers_consentevent", "tenants_auditevent")
 """Tables whose rows the run-time role may add and read, and nothing else."""
 MAY_CHANGE = {"customers_consentevent": ("customer_id",)}
 """Columns of them that it may change: an event goes over to the record that its customer's was merged into."""
+"""Tables whose rows the run-time role may add and read, and nothing else.
+
+An erasure is the exception: the owner's function `nexpura_erase_evidence` takes one person out of them.
+"""
+NEVER_DELETED = ("sync_erasure", "tenants_erasedidentity")
+"""Tables whose rows the run-time role may change, but not delete: receipts, and the hashes of who was erased."""
 
 
 class Command(DjangoMigrate):
@@ -60,6 +66,7 @@ def grant(role: str) -> None:
             )
             for table, columns in MAY_CHANGE.items()
         ),
+        *(sql.SQL("REVOKE DELETE ON {} FROM {}").format(sql.Identifier(table), name) for table in NEVER_DELETED),
     ]
     with connection.cursor() as cursor:
         for statement in statements:

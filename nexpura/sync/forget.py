@@ -1,0 +1,296 @@
+"""What an erasure does in Mailchimp: one try at a time, for as many days as it takes (B11).
+
+    the job, a page, a command -> carry_out -> store.erase.take -> _carried_out -> store.erase.done | put_off
+
+It takes the tenth place of a Mailchimp user, as pages do, and no run. A try may always be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import OperationalError
+
+from nexpura.audience import consent, desired, diff
+from nexpura.audience.consent import Granted
+from nexpura.audience.desired import Terms
+from nexpura.integrations import vault
+from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.mailchimp import calls, errors
+from nexpura.mailchimp.calls import Call
+from nexpura.mailchimp.client import MailchimpClient
+from nexpura.mailchimp.key import ApiKey
+from nexpura.mailchimp.member import MergeValue
+from nexpura.mailchimp.result import Accepted, Deferred, Refused
+from nexpura.sync import connect, facts, terms
+from nexpura.sync.models import Erasure
+from nexpura.sync.store import erase
+from nexpura.sync.store.erase import Errand
+from nexpura.tenants.audit import Actor
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(hours=6)
+LOOK_AGAIN = timedelta(seconds=20)
+"""While a run that had a change of the person under way goes on."""
+CLAIM = timedelta(minutes=5)
+"""How long a try may take before it is taken for dead."""
+
+UNSUBSCRIBED, DELETED = ACTS = ("unsubscribed", "deleted")
+ABSENT, NOT_MAILED, KEPT, SHARED = "absent", "not_mailed", "kept", "shared"
+"""What became of a member; the first two were done to it, the others found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a try did not succeed, in words for people. `waits`: nothing can come of trying before somebody acts."""
+
+    code: str
+    title: str
+    detail: str
+    remedy: str
+    waits: bool = False
+    failed: bool = False
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "title": self.title,
+            "detail": self.detail,
+            "remedy": self.remedy,
+            "at": now.isoformat(),
+        }
+
+
+class _CannotNow(Exception):
+    """This try ends here; a turn within this module, never seen outside."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is to be done at one address. The repr names nobody.
+
+    `values` are the erased person's names and numbers, where the address is in the book all the same: they are taken
+    out of the member, and `wanted` put in their place as far as its customer consents.
+    """
+
+    address: str
+    act: str
+    values: frozenset[str] = frozenset()
+    wanted: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.act} at an address>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How to get to the audience. The repr leaves out the key."""
+
+    key: ApiKey = field(repr=False)
+    login_id: str
+    audience_id: str
+    terms: Terms
+
+
+def carry_out(erasure_id: int, now: datetime) -> None:
+    """Make one try, if it is due: the member is as the person wished, or the next try is queued with the reason."""
+    erasure = erase.take(erasure_id, now, CLAIM)
+    if erasure is None:
+        return
+    over = erase.is_over(erasure.tenant_id, erasure.after_run)  # asked before looking at the member, not after
+    try:
+        found, shared = _carried_out(erasure)
+    except _CannotNow as turn:
+        _put_off(erasure, turn.problem, now)
+    else:
+        outcomes = _added_up(erasure.outcomes, found)
+        if over:
+            erase.done(erasure, Actor.system("erasure"), outcomes, now, shared)
+        else:
+            erase.put_off(erasure, outcomes=outcomes, problem=None, next_try_at=now + LOOK_AGAIN)
+    logger.info("erasure %s of tenant %s: try %s", erasure.pk, erasure.tenant_id, erasure.attempts)
+
+
+def pause(attempts: int) -> timedelta:
+    """Return how long to wait after so many tries: ten seconds, then four times as long each, six hours at most."""
+    times: int = 4 ** min(attempts - 1, 10)
+    return min(FIRST_PAUSE * times, LONGEST_PAUSE)
+
+
+def _put_off(erasure: Erasure, problem: Problem, now: datetime) -> None:
+    erase.put_off(
+        erasure,
+        outcomes=erasure.outcomes,
+        problem=problem.as_json(now),
+        next_try_at=None if problem.waits or problem.failed else now + pause(erasure.attempts),
+        failed=problem.failed,
+    )
+
+
+def _added_up(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return the outcome for each address: what an earlier try did is not undone by finding it done."""
+    earlier = [*before, *[""] * len(now)]
+    return [was if was in ACTS and is_now not in ACTS else is_now for was, is_now in zip(earlier, now, strict=False)]
+
+
+# --- one try --------------------------------------------------------------------------------------
+
+
+def _carried_out(erasure: Erasure) -> tuple[list[str], list[str]]:
+    """Return what became of each address, and which of them are in the book for somebody else."""
+    errand = _opened(erasure)
+    way = _way(erasure)
+    steps = [_step(erasure, errand, address, way.terms) for address in errand.addresses]
+    outcomes = _asked_of_mailchimp(way, steps)
+    return outcomes, [step.address for step in steps if step.values]
+
+
+def _opened(erasure: Erasure) -> Errand:
+    try:
+        return erase.open_errand(erasure)
+    except vault.CannotOpen:
+        raise _CannotNow(
+            Problem(
+                "address_unreadable",
+                "The sealed address cannot be opened",
+                "It was sealed with another key than those of this installation.",
+                "Give the installation its former NEXPURA_ENCRYPTION_KEYS, then try again.",
+                failed=True,
+            )
+        ) from None
+
+
+def _step(erasure: Erasure, errand: Errand, address: str, terms: Terms) -> _Step:
+    """Decide by the book as it is now: where somebody consents, the member is theirs and stays, with their names."""
+    (held,) = facts.load(erasure.tenant_id, {address: 0}, absence_proven=True)
+    verdict = consent.decide(held)
+    if isinstance(verdict, Granted):
+        return _Step(address, SHARED, frozenset(errand.values), desired.member_for(verdict, terms).merge_fields)
+    return _Step(address, erasure.choice, frozenset(errand.values if held.customers else ()))
+
+
+def _way(erasure: Erasure) -> _Way:
+    integration = Integration.objects.filter(tenant_id=erasure.tenant_id, kind=MAILCHIMP).first()
+    sealed = integration.config_encrypted if integration and integration.is_connected else None
+    audience = erase.audience_of(integration) if integration and sealed else None
+    if integration is None or sealed is None or audience is None or audience.pk != erasure.audience_id:
+        raise _CannotNow(
+            Problem(
+                "not_connected",
+                "That audience is not connected any more",
+                "Nothing can be done in it until it is.",
+                "Connect it again, and this is done by itself; or do it in Mailchimp and settle it by hand.",
+                waits=True,
+            )
+        )
+    try:
+        key_text = vault.unseal(
+            bytes(sealed), tenant_id=erasure.tenant_id, integration_id=integration.pk, field="api_key"
+        )
+    except vault.CannotOpen:
+        raise _CannotNow(
+            Problem(
+                "key_unreadable",
+                "The stored API key cannot be opened",
+                "It was sealed with another key than those of this installation.",
+                "Put the Mailchimp API key in again under Integrations.",
+                waits=True,
+            )
+        ) from None
+    under = terms.of(audience, integration.config)
+    return _Way(ApiKey.parse(key_text), integration.config["login_id"], audience.audience_id, under)
+
+
+def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[str]:
+    async def asked(mailchimp: MailchimpClient) -> list[str]:
+        return [await _taken(mailchimp, way.audience_id, step) for step in steps]
+
+    try:
+        return connect._at_a_page(f"login {way.login_id}", way.key, asked)
+    except errors.MailchimpError as error:
+        raise _CannotNow(problem_of(error)) from None
+    except OperationalError:
+        raise _CannotNow(
+            Problem("busy", "Busy", "Pages are talking to Mailchimp.", "Nothing to do: it is tried again by itself.")
+        ) from None
+
+
+async def _taken(mailchimp: MailchimpClient, audience_id: str, step: _Step) -> str:
+    """Take one step; returns the word for what became of the member."""
+    if step.act == Erasure.Choice.DELETE:
+        return await _sent(mailchimp, calls.forget(audience_id, step.address), DELETED)
+    try:
+        member = await mailchimp.member(audience_id, step.address)
+    except errors.NotFound:
+        return ABSENT
+    did = {Erasure.Choice.KEEP: KEPT, SHARED: SHARED}.get(step.act, NOT_MAILED)
+    if step.act == Erasure.Choice.UNSUBSCRIBE and member.status in diff.MAILABLE:
+        did = await _sent(mailchimp, calls.unsubscribe(audience_id, step.address), UNSUBSCRIBED)
+    fields = _without_them(member.merge_fields, step)
+    if fields and did != KEPT:
+        await _sent(mailchimp, calls.update_fields(audience_id, step.address, fields, lift_required=True), did)
+    return did
+
+
+def _without_them(held: Mapping[str, MergeValue], step: _Step) -> dict[str, str]:
+    """Return what replaces the erased person's names in a member that somebody else's address keeps in our records."""
+    return {
+        tag: step.wanted.get(tag, "")
+        for tag, value in held.items()
+        if isinstance(value, str) and value in step.values and value != step.wanted.get(tag)
+    }
+
+
+async def _sent(mailchimp: MailchimpClient, call: Call, done: str) -> str:
+    match await mailchimp.send(call):
+        case Accepted():
+            return done
+        case Refused(errors.NotFound()):
+            return ABSENT
+        case Refused(error) | Deferred(error):
+            raise error
+
+
+def problem_of(error: errors.MailchimpError) -> Problem:
+    """Return what a failure means for an erasure. Mailchimp's own detail stays out: it may name the person."""
+    match error:
+        case errors.TryLater():
+            return Problem(
+                "mailchimp_unavailable",
+                "Mailchimp does not answer",
+                f"The last answer was: {error}.",
+                "Nothing to do: it is tried again by itself.",
+            )
+        case errors.AccessLost():
+            return Problem(
+                "access_lost",
+                "Mailchimp refuses the API key",
+                f"Mailchimp says: {error}.",
+                "Put a working API key in under Integrations; then, and every few hours, it is tried again by itself.",
+            )
+        case errors.AudienceNotFound():
+            return Problem(
+                "audience_not_found",
+                "Audience not found",
+                "The audience no longer exists in Mailchimp, or the key cannot see it.",
+                "If it was deleted, nothing is left of the member: settle this by hand. Otherwise connect it again.",
+                failed=True,
+            )
+        case _:
+            return Problem(
+                "refused",
+                "Mailchimp refused it",
+                f"Mailchimp says: {error}.",
+                "Try again; or do it in Mailchimp and settle it by hand.",
+                failed=True,
+            )
