@@ -38,7 +38,7 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=6)
 LOOK_AGAIN = timedelta(seconds=20)
 """While a run that had a change of the person under way goes on."""
-CLAIM = timedelta(minutes=5)
+CLAIM = timedelta(minutes=2)
 """How long a try may take before it is taken for dead."""
 
 UNSUBSCRIBED, DELETED = ACTS = ("unsubscribed", "deleted")

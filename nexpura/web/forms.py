@@ -163,7 +163,9 @@ class ConsentForm(forms.Form):
 class EraseForm(forms.Form):
     """What is to become of the member, and the name once more: an erasure cannot be taken back."""
 
-    member = forms.ChoiceField(choices=Erasure.Choice.choices, initial=Erasure.Choice.UNSUBSCRIBE)
+    member = forms.ChoiceField(
+        choices=Erasure.Choice.choices, initial=Erasure.Choice.UNSUBSCRIBE, widget=forms.RadioSelect
+    )
     confirmation = _line("To confirm, type the customer’s name or record number", required=True)
 
     def __init__(self, customer: Customer, *args: Any, **options: Any) -> None:

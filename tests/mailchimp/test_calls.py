@@ -43,6 +43,7 @@ EVERY_WAY: dict[str, list[Call]] = {
         calls.rename(AUDIENCE, ALICE, "a@b.example", merge_fields=NAMES),
     ],
     "retag": [calls.retag(AUDIENCE, ALICE, add=["VIP"], remove=["old"])],
+    "forget": [calls.forget(AUDIENCE, ALICE)],
     "get_member": [calls.get_member(AUDIENCE, ALICE)],
 }
 
@@ -81,7 +82,7 @@ def test_only_resubscribe_and_rename_are_not_to_be_repeated_blindly():
 
 @pytest.mark.parametrize("call", [call for made in EVERY_WAY.values() for call in made])
 def test_every_call_goes_to_the_member_and_does_not_show_whom_it_is_about(call):
-    assert call.path.removesuffix("/tags") == ALICES_PATH
+    assert call.path.removesuffix("/tags").removesuffix("/actions/delete-permanent") == ALICES_PATH
     assert call.about == ALICE
     assert "alice" not in repr(call).lower()
     assert call.path not in repr(call)
@@ -116,6 +117,13 @@ def test_an_opt_out_is_not_held_up_by_a_required_field():
 
     assert (call.method, call.body) == ("PATCH", {"status": "unsubscribed"})
     assert call.query == {"skip_merge_validation": "true"}
+
+
+def test_forgetting_somebody_says_nothing_about_them_but_which_member_it_is():
+    call = calls.forget(AUDIENCE, ALICE)
+
+    assert (call.method, call.path) == ("POST", f"{ALICES_PATH}/actions/delete-permanent")
+    assert (call.body, call.repeatable, call.tells_member) == (None, True, False)
 
 
 def test_resubscribing_can_ask_the_person_to_confirm():

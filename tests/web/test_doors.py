@@ -9,10 +9,12 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from django.test import Client
 
+from nexpura.sync import erasures
 from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import TenantUser
 from tests.conftest import PASSWORD
-from tests.web.conftest import Visitor
+from tests.web.conftest import Visitor, written_down
 
 pytestmark = pytest.mark.django_db
 
@@ -38,8 +40,8 @@ MANAGERS = [
     "/settings/audit",
     "/integrations/mailchimp/disconnect",
 ]
-OWNERS = ["/settings/users"]
-ROWS = [path for path in EVERYBODYS if "{" in path]
+OWNERS = ["/settings/users", "/settings/erasures", "/customers/{customer}/erase", "/erasures/{erasure}"]
+ROWS = [path for path in EVERYBODYS + OWNERS if "{" in path]
 MANAGERS_FORMS = [
     "/integrations/mailchimp/connect",
     "/integrations/mailchimp/sync",
@@ -55,7 +57,8 @@ MANAGERS_FORMS = [
 def rows(tenant, zoe) -> dict[str, int]:
     audience = KnownAudience.objects.create(tenant=tenant, data_centre="us14", audience_id="abc123def4")
     run = SyncRun.objects.create(tenant=tenant, audience=audience, trigger="manual")
-    return {"customer": zoe.pk, "run": run.pk}
+    erasure = erasures.erase(tenant, Actor.command(), written_down(tenant, first_name="Ada").pk, "keep")
+    return {"customer": zoe.pk, "run": run.pk, "erasure": erasure.number}
 
 
 @pytest.mark.parametrize("path", EVERYBODYS + MANAGERS + OWNERS)
@@ -74,7 +77,7 @@ def test_staff_reach_the_pages_of_the_counter(path, rows, as_bob):
 
 @pytest.mark.parametrize("path", MANAGERS + OWNERS)
 def test_staff_are_told_who_may_see_the_pages_they_may_not(path, rows, as_bob):
-    response = as_bob.get(path)
+    response = as_bob.get(path.format(**rows))
 
     assert response.status_code == 403
     assert b"owner" in response.content

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from nexpura.sync import erasures
+from nexpura.tenants.audit import Actor
 from tests.web.conftest import Visitor, written_down
 
 pytestmark = pytest.mark.django_db
@@ -18,12 +20,15 @@ PAGES = [
     "/customers/shared",
     "/customers/{pk}/shared",
     "/customers/{pk}/merge/{twin}",
+    "/customers/{pk}/erase",
     "/intake",
     "/pos",
     "/integrations",
     "/settings",
     "/settings/wording",
     "/settings/users",
+    "/settings/erasures",
+    "/erasures/1",
     "/settings/audit",
     "/settings/two-factor/",
     "/settings/password",
@@ -32,7 +37,8 @@ PAGES = [
 
 
 @pytest.fixture(params=PAGES)
-def page(request, zoe, as_alice) -> str:
+def page(request, tenant, zoe, as_alice) -> str:
+    erasures.erase(tenant, Actor.command(), written_down(tenant, first_name="Ada").pk, "keep")
     twin = written_down(zoe.tenant, first_name="Zoe", email=zoe.email)
     visitor = Visitor() if request.param == "/sign-in" else as_alice
     response = visitor.get(request.param.format(pk=zoe.pk, twin=twin.pk))

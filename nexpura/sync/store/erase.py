@@ -100,17 +100,18 @@ def erase(tenant: Tenant, actor: Actor, customer_id: int, choice: str) -> Erasur
 
 
 def _hold(tenant: Tenant, customer_id: int) -> datetime:
-    """Take what keeps others away until the transaction ends; returns the database's time."""
+    """Take what keeps others away until the transaction ends; returns the database's time from then on."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '5s'")
-        cursor.execute("SELECT now()")
-        (now,) = cursor.fetchone() or (None,)
-    assert isinstance(now, datetime)
     list(Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP))
     list(SyncRun.objects.select_for_update().filter(tenant=tenant, status__in=SyncRun.ACTIVE))
     erased.hold_still(tenant.pk, erasing=True)
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     Customer.objects.select_for_update().get(tenant=tenant, pk=customer_id)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        (now,) = cursor.fetchone() or (None,)
+    assert isinstance(now, datetime)
     return now
 
 
