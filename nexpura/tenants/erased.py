@@ -85,11 +85,12 @@ def among(tenant_id: int, people: Iterable[str]) -> dict[str, Erased]:
     if key is None:
         return {}
     digests = {_digest(key, text): text for text in set(people)}
-    rows = ErasedIdentity.objects.filter(tenant_id=tenant_id, digest__in=list(digests))
-    return {
-        digests[bytes(digest)]: Erased(at, no_before)
-        for digest, at, no_before in rows.values_list("digest", "erased_at", "no_before")
-    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT digest, erased_at, no_before FROM tenants_erasedidentity WHERE tenant_id = %s AND digest = ANY(%s)",
+            [tenant_id, list(digests)],  # one parameter: two thousand take twice as long
+        )
+        return {digests[bytes(digest)]: Erased(at, no_before) for digest, at, no_before in cursor.fetchall()}
 
 
 def hold_still(tenant_id: int, *, erasing: bool = False) -> None:
