@@ -18,8 +18,9 @@ from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
 from nexpura.audience.reasons import Reason
 from nexpura.customers import intake, ledger, visits
 from nexpura.customers.importing import import_customers
+from nexpura.customers.merging import Merged
 from nexpura.customers.models import ConsentEvent, Customer, Visit
-from nexpura.sync import connect, erasures, forget, panel, runs, tasks
+from nexpura.sync import connect, erasures, forget, merge, panel, runs, tasks
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import DirtyAddress, Erasure, KnownMember, MemberResult, SyncRun
 from nexpura.sync.run import run_sync
@@ -110,6 +111,22 @@ def test_after_an_erasure_no_table_of_the_database_names_the_person(shop, ada):
     }
     assert tables_that_name(*NAMES, "61491570157", "192.0.2.7") == set()
     assert erasure.state == "pending"  # and so the address, sealed, is still here
+
+
+def test_an_erasure_names_nobody_under_the_records_that_were_merged_into_theirs_either(shop, ada, tmp_path):
+    details = {"first_name": "Adelheid", "last_name": "Twinsworth", "email": "adelheid@post.example", "phone": ""}
+    twin = intake.create(shop.tenant, CLERK, intake.validate(shop.tenant, external_id="T-77", **details))
+    shop.says_yes(twin)
+    shop.sync()
+    assert isinstance(merge.merge(shop.tenant, CLERK, kept_id=ada.pk, other_id=twin.pk), Merged)
+    shop.sync()
+    assert "customers_formercustomer" in tables_that_name("T-77")
+
+    erased_for(shop, ada)
+
+    assert tables_that_name(*NAMES, "adelheid", "twinsworth", "T-77") == set()
+    imported(shop, tmp_path, "T-77,Adelheid,Twinsworth,,,,")
+    assert not Customer.objects.filter(tenant=shop.tenant).exists()
 
 
 def test_nobody_is_named_after_mailchimp_was_told_and_the_audience_was_read_again(shop, ada):

@@ -146,6 +146,7 @@ def person_of(customer: Customer) -> Person:
     addresses |= {address for result in sending for address in (result.address, result.change.get("from_address", ""))}
     addresses.discard("")
     numbers = {customer.external_id, *(one.get("external_id") for one in told)}
+    numbers |= set(customer.former_records.values_list("external_id", flat=True))
     return Person(
         customer=customer,
         addresses=frozenset(addresses),
@@ -188,8 +189,9 @@ def errand_of(person: Person, targets: Sequence[str]) -> Errand:
 
 
 def _told(customer: Customer) -> list[dict[str, Any]]:
-    """Return what the audit trail tells of the customer's details, before and after each change."""
-    lines = AuditEvent.objects.filter(tenant_id=customer.tenant_id, subject_kind="customer", subject_id=customer.pk)
+    """Return what the audit trail tells of the customer, and of records merged into theirs, with each change."""
+    ids = [customer.pk, *customer.former_records.values_list("former_id", flat=True)]
+    lines = AuditEvent.objects.filter(tenant_id=customer.tenant_id, subject_kind="customer", subject_id__in=ids)
     return [told for line in lines.values_list("before", "after") for told in line]
 
 

@@ -48,6 +48,6 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
     tenant = access.tenant_for(request)
     access.require(request, Right.SEE_AUDIT)
     page = paging.newest_first(tenant.audit_events.all(), request.GET.get("before", ""))
-    customers = [event.subject_id for event in page.rows if event.subject_kind == "customer"]
+    customers = [event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id]
     erased = set(tenant.erasures.filter(customer_id__in=customers).values_list("customer_id", flat=True))
     return render(request, "audit.html", {"page": page, "erased": erased})

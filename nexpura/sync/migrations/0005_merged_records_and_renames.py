@@ -25,7 +25,7 @@ CREATE TRIGGER mark_moved_consent AFTER UPDATE ON customers_consentevent
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sync", "0003_consent_that_survives"),
+        ("sync", "0004_erasure"),
         ("customers", "0003_two_records_one_person"),
     ]
 
