@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from nexpura.audience.consent import Granted, Verdict, Withheld
 from nexpura.audience.desired import DesiredMember, Terms, member_for
 from nexpura.audience.facts import AddressFacts
-from nexpura.audience.member import Cause, KnownMember, Refusal, Status
+from nexpura.audience.member import UNKNOWN, Cause, KnownMember, Refusal, Status
 from nexpura.audience.plan import Add, Ask, Bucket, Decision, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 
@@ -39,14 +39,21 @@ def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Ter
     return _never_granted(verdict, facts, known)
 
 
-def retag(verdict: Verdict, decision: Decision, known: KnownMember, terms: Terms) -> Retag | None:
+def retag(
+    verdict: Verdict, decision: Decision, known: KnownMember, terms: Terms, former: KnownMember = UNKNOWN
+) -> Retag | None:
     """Return what has to happen to the tags of a member besides `decision`; None: nothing.
 
-    A new member's tags go with its making. Nobody's tags change but those of subscribed members whose consent stands.
+    A new member's tags go with its making. Nobody's tags change but those of subscribed members whose consent stands,
+    and of those who are about to be: a member that moves brings its tags along (`former`).
     """
-    if not isinstance(verdict, Granted) or known.status not in MAILABLE or isinstance(decision, Add | OptOut):
+    if not isinstance(verdict, Granted) or isinstance(decision, Add | OptOut):
         return None
     if isinstance(decision, NoChange) and decision.bucket in (Bucket.FAILED, Bucket.WAITING):
+        return None
+    if isinstance(decision, Move):
+        known = former
+    elif known.status not in MAILABLE and not isinstance(decision, Undo | Ask):
         return None
     wanted = member_for(verdict, terms).tags
     held = {tag.casefold() for tag in known.tags}
@@ -65,14 +72,12 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
     if known.renamed_to:
         return NoChange(Bucket.KEPT, Reason.RENAMED)
     if refused := _refused_before(desired, known, now):
-        return _ask(verdict, known, terms) or refused
+        return _ask(verdict, known, terms, {}) or refused
     if known.status is Status.ABSENT:
         return _newcomer(verdict, facts, desired, terms)
-    if _is_our_opt_out(known) and known.opt_out and verdict.event.id > (known.carried_out or 0):
-        return Undo(
-            known.opt_out.changed, desired.merge_fields, desired.consent_at, desired.consent_ip, terms.permissions
-        )
-    if ask := _ask(verdict, known, terms):
+    if undo := _undo(verdict, desired, known, terms):
+        return undo
+    if ask := _ask(verdict, known, terms, desired.merge_fields):
         return ask
     differing = _differing(desired.merge_fields, known)
     if differing and known.status not in LEFT_ALONE:
@@ -101,14 +106,26 @@ def _newcomer(verdict: Granted, facts: AddressFacts, desired: DesiredMember, ter
     )
 
 
-def _ask(verdict: Granted, known: KnownMember, terms: Terms) -> Ask | None:
+def _undo(verdict: Granted, desired: DesiredMember, known: KnownMember, terms: Terms) -> Undo | None:
+    """Give back what our own unsubscribe took. Whoever had yet to confirm is asked again, where everybody is."""
+    ours = known.opt_out if _is_our_opt_out(known) else None
+    if ours is None or verdict.event.id <= (known.carried_out or 0):
+        return None
+    if ours.before is Status.PENDING and not terms.double_optin:
+        return None
+    return Undo(
+        ours.changed, desired.merge_fields, desired.consent_at, desired.consent_ip, terms.permissions, ours.before
+    )
+
+
+def _ask(verdict: Granted, known: KnownMember, terms: Terms, merge_fields: Mapping[str, str]) -> Ask | None:
     """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving."""
     left_at = known.status_since or known.last_changed
     if not terms.may_ask or known.status is not Status.UNSUBSCRIBED or left_at is None:
         return None
     if verdict.event.at < left_at + A_SECOND or (known.asked_for or 0) >= verdict.event.id:
         return None
-    return Ask(verdict.event.id, known.status, terms.permissions)
+    return Ask(verdict.event.id, known.status, terms.permissions, merge_fields)
 
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:

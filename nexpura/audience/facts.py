@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from nexpura.audience.member import UNKNOWN, KnownMember
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Former:
     address: str
     contact_id: str
     version: int = 0
+    known: KnownMember = field(default=UNKNOWN, compare=False)
+    """The member itself, whose tags come along."""
 
 
 @dataclass(frozen=True, slots=True)

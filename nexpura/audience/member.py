@@ -35,6 +35,8 @@ class OptOutRecord:
     changed: datetime
     words: str = ""
     """Mailchimp's `unsubscribe_reason` in that reply: the person's own unsubscribe has another."""
+    before: Status = Status.SUBSCRIBED
+    """What it was: somebody who had yet to confirm is not subscribed by undoing it."""
 
 
 @dataclass(frozen=True, slots=True)

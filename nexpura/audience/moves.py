@@ -32,7 +32,7 @@ def former_of(new: Held, others: Iterable[Held], terms: Terms) -> Former | None:
     if not isinstance(verdict, Granted) or not free or terms.double_optin or new.facts.problem or new.known.refusal:
         return None
     movable = [
-        Former(old.facts.address, old.known.contact_id, old.facts.version)
+        Former(old.facts.address, old.known.contact_id, old.facts.version, old.known)
         for old in others
         if old.facts.address != new.facts.address
         and old.known.made_for == verdict.customer.customer_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -63,13 +63,15 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """Subscribe again a member whom we unsubscribed, after a newer grant, if nobody has touched it since."""
+    """Give a member whom we unsubscribed back its status, after a newer grant, if nobody has touched it since."""
 
     unchanged_since: datetime
     merge_fields: Mapping[str, str]
     consent_at: datetime
     consent_ip: str = ""
     permissions: tuple[str, ...] = ()
+    status: Status = Status.SUBSCRIBED
+    """What it was before; `pending` if the person had yet to confirm, and Mailchimp asks them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Ask:
     grant: int
     before: Status
     permissions: tuple[str, ...] = ()
+    merge_fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def record_from_outside(
 def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
     """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns how many.
 
-    Every customer with the address withdraws, unless they granted after that moment or have withdrawn already (B3).
+    Every customer with the address withdraws, unless they granted after that moment or have withdrawn since (B3).
     """
     left_at = dict(noes)
     # As an import does: it may hold these customers for long, and would meet us at the marks.
@@ -175,17 +175,17 @@ def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
         .select_for_update(no_key=True)
         .order_by("id")
     )
-    grants = dict(
-        ConsentEvent.objects.filter(tenant_id=tenant_id, customer__in=customers, state=GRANTED)
-        .values_list("customer_id")
-        .annotate(newest=Max("effective_at"))
-    )
+    events = ConsentEvent.objects.filter(tenant_id=tenant_id, customer__in=customers).values_list("customer_id")
+    grants = dict(events.filter(state=GRANTED).annotate(newest=Max("effective_at")))
+    withdrawals = dict(events.filter(state=WITHDRAWN).annotate(newest=Max("effective_at")))
     actor = Actor.system("mailchimp")
     leaving = [
         customer
         for customer in customers
-        if customer.consent_state != WITHDRAWN
-        and not (customer.pk in grants and grants[customer.pk] > left_at[customer.address])
+        if not (customer.pk in grants and grants[customer.pk] > left_at[customer.address])
+        and not (
+            customer.pk in withdrawals and withdrawals[customer.pk] >= left_at[customer.address].replace(microsecond=0)
+        )
     ]
     for customer in leaving:
         event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.address])

@@ -10,7 +10,7 @@ from nexpura.audience import consent, diff, moves
 from nexpura.audience.consent import Granted, Verdict
 from nexpura.audience.desired import Terms
 from nexpura.audience.facts import AddressFacts, Former
-from nexpura.audience.member import KnownMember, Status
+from nexpura.audience.member import UNKNOWN, KnownMember, Status
 from nexpura.audience.moves import Held
 from nexpura.audience.plan import Decision, Retag
 from nexpura.customers.models import Customer
@@ -39,7 +39,8 @@ def decide(
 def _decided(one: Held, terms: Terms, now: datetime) -> Decided:
     verdict = consent.decide(one.facts)
     decision = diff.change(verdict, one.facts, one.known, terms, now)
-    return Decided(one.facts, one.known, verdict, decision, diff.retag(verdict, decision, one.known, terms))
+    former = one.facts.moves_from.known if one.facts.moves_from else UNKNOWN
+    return Decided(one.facts, one.known, verdict, decision, diff.retag(verdict, decision, one.known, terms, former))
 
 
 def _held(tenant_id: int, audience_pk: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[Held]:

@@ -37,6 +37,7 @@ def call_for(change: Change, audience_id: str, address: str, terms: Terms) -> Ca
             return calls.resubscribe(
                 audience_id,
                 address,
+                as_pending=change.status is Status.PENDING,
                 merge_fields=change.merge_fields,
                 timestamp_opt=change.consent_at,
                 ip_opt=change.consent_ip or None,
@@ -45,7 +46,12 @@ def call_for(change: Change, audience_id: str, address: str, terms: Terms) -> Ca
             )
         case Ask():
             return calls.resubscribe(
-                audience_id, address, as_pending=True, permissions=change.permissions, lift_required=lift
+                audience_id,
+                address,
+                as_pending=True,
+                merge_fields=change.merge_fields,
+                permissions=change.permissions,
+                lift_required=lift,
             )
         case Retag():
             return calls.retag(audience_id, address, add=change.add, remove=change.remove)

@@ -65,9 +65,10 @@ class KnownMember(models.Model):
     """What Mailchimp last confirmed of one address: a mirror, not the truth; every reply refreshes it.
 
     `status` is blank when the address is known to be absent. `opt_out` is our last unsubscribe:
-    `{"cause": "withdrawal"|"moved", "changed": Mailchimp's last_changed in that reply}`. `carried_out` is the
-    id of the withdrawal that was dealt with last (B2a). `rewritten` holds, per merge tag, what we sent
-    and what Mailchimp made of it, where the two differ. `refusal` is the last one, with what was refused.
+    `{"cause": "withdrawal"|"moved", "changed": Mailchimp's last_changed in that reply, "words": its reason there,
+    "before": the status until then}`. `carried_out` is the id of the withdrawal that was dealt with last (B2a).
+    `rewritten` holds, per merge tag, what we sent and what Mailchimp made of it, where the two differ. `refusal` is
+    the last one, with what was refused.
     The other columns are those of `nexpura.audience.member.KnownMember`.
     """
 

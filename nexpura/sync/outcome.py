@@ -77,16 +77,16 @@ def _accepted(change: Change, known: KnownMember, member: Member, former: KnownM
         case Update():
             return _standing(_sent(seen, change.merge_fields), Bucket.UPDATED)
         case Move():
-            seen = replace(_sent(seen, change.merge_fields), our_tags=former.our_tags)
+            seen = replace(_back(_sent(seen, change.merge_fields)), our_tags=former.our_tags)
             seen = replace(seen, added_by_us=True, made_for=change.customer_id)
             vacated = KnownMember(Status.ABSENT, carried_out=former.carried_out)
             return replace(_standing(seen, Bucket.UPDATED), former=vacated)
         case Undo():
-            return _standing(replace(_sent(seen, change.merge_fields), opt_out=None), Bucket.ADDED)
+            return _standing(_back(_sent(seen, change.merge_fields)), Bucket.ADDED)
         case OptOut():
             return _opted_out(change, seen, member)
         case Ask():
-            return _standing(replace(seen, asked_for=change.grant), Bucket.ASKED)
+            return _standing(_back(replace(_sent(seen, change.merge_fields), asked_for=change.grant)), Bucket.ASKED)
         case Retag():
             return _retagged(change, seen)
 
@@ -97,7 +97,12 @@ def _added(change: Add, seen: KnownMember) -> KnownMember:
         return replace(seen, added_by_us=False)
     held = {tag.casefold() for tag in seen.tags}
     ours = tuple(tag for tag in change.tags if tag.casefold() in held)
-    return replace(seen, added_by_us=True, made_for=change.customer_id, our_tags=ours)
+    return _back(replace(seen, added_by_us=True, made_for=change.customer_id, our_tags=ours))
+
+
+def _back(seen: KnownMember) -> KnownMember:
+    """Mailable by our own doing: should the withdrawal come to count again, it has to be carried out again."""
+    return replace(seen, opt_out=None, carried_out=None)
 
 
 def _retagged(change: Change, known: KnownMember) -> Settled:
@@ -125,7 +130,7 @@ def _opted_out(change: OptOut, seen: KnownMember, member: Member) -> Settled:
     reason = Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED
     seen = replace(
         seen,
-        opt_out=OptOutRecord(change.cause, seen.last_changed, member.unsubscribe_reason or ""),
+        opt_out=OptOutRecord(change.cause, seen.last_changed, member.unsubscribe_reason or "", change.before),
         carried_out=change.withdrawal or seen.carried_out,
     )
     return Settled("accepted", Bucket.UNSUBSCRIBED, NoChange(Bucket.WITHHELD, reason), seen)

@@ -45,7 +45,10 @@ def fence(tenant_id: int, run_id: int, token: UUID) -> None:
 def known_from_row(row: models.KnownMember) -> KnownMember:
     """Return the rules' view of a stored member."""
     opt_out = row.opt_out and OptOutRecord(
-        Cause(row.opt_out["cause"]), datetime.fromisoformat(row.opt_out["changed"]), row.opt_out.get("words", "")
+        Cause(row.opt_out["cause"]),
+        datetime.fromisoformat(row.opt_out["changed"]),
+        row.opt_out.get("words", ""),
+        Status(row.opt_out.get("before", "subscribed")),
     )
     refusal = row.refusal and Refusal(
         row.refusal["reason"],
@@ -95,6 +98,7 @@ def known_to_columns(known: KnownMember) -> dict[str, Any]:
             "cause": known.opt_out.cause.value,
             "changed": known.opt_out.changed.isoformat(),
             "words": known.opt_out.words,
+            "before": known.opt_out.before.value,
         },
         "carried_out": known.carried_out,
         "rewritten": {tag: {"sent": pair.sent, "got": pair.got} for tag, pair in known.rewritten.items()},

@@ -116,7 +116,7 @@ def _has_landed(change: Change, member: KnownMember) -> bool:
         case OptOut():
             return member.status is Status.UNSUBSCRIBED
         case Undo():
-            return member.status is Status.SUBSCRIBED
+            return member.status is change.status
         case Ask():
             return member.status is Status.PENDING
         case Move():

@@ -128,6 +128,10 @@ def cleared(run: Begun, kinds: Sequence[str], limit: int) -> list[Work]:
                 FROM next JOIN sync_memberresult AS n ON n.id = next.id
                 LEFT JOIN sync_dirtyaddress AS d
                     ON d.tenant_id = n.tenant_id AND d.address = n.address AND d.version = n.version
+                    AND NOT (n.kind = 'retag' AND EXISTS (  -- tags wait for what is to make the member mailable
+                        SELECT 1 FROM sync_memberresult AS o
+                        WHERE o.tenant_id = n.tenant_id AND o.run_id = n.run_id AND o.address = n.address
+                          AND o.kind IN ('undo', 'ask', 'move') AND o.state <> 'accepted'))
                 WHERE r.id = next.id
                 RETURNING r.id, r.address, r.version, cardinality(r.customer_ids), r.kind, r.change, r.state
                 """,

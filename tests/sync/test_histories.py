@@ -1,0 +1,208 @@
+"""Random histories: whatever happens in whatever order, the promises hold.
+
+    script/test tests/sync/test_histories.py                    two hundred, always the same
+    script/soak --histories 2000 --seed 7                       more of them, longer, others for every seed
+
+A history is played on the real database and the emulator by `tests.sync.histories`. To add something that can
+happen: a method there that does it and takes it down in `truth`, and a rule here that calls it.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.sync import histories
+from tests.sync.histories import EMAILS, EVENTS, FIELDS, GOOD, MAPPINGS, PERMISSIONS, TALLY, History, Opening
+
+HISTORIES = int(os.environ.get("NEXPURA_TEST_HISTORIES", "200"))
+STEPS = int(os.environ.get("NEXPURA_TEST_STEPS", "16"))
+SHRINK = os.environ.get("NEXPURA_TEST_SHRINK", "1") == "1"
+SEED = os.environ.get("NEXPURA_TEST_SEED", "")
+
+WHO = st.integers(0, 4)
+EMAIL = st.sampled_from([*GOOD * 3, *EMAILS])
+NAME = st.sampled_from(["Ada", "Zoë", "", "  ", "O'Neil", "ü" * 200])
+PHONE = st.sampled_from(["+14045551212", "+61291234567", "", "unknown"])
+TAGS = st.lists(st.sampled_from(["vip", "VIP", "rings", "theirs", "x" * 100]), max_size=2)
+WHEN = st.sampled_from(
+    ["undated", "undated", "now", "this second", "an hour ago", "last month", "as before", "next year"]
+)
+SAYS = st.sampled_from(["", "yes", "yes", "no"])
+YES = st.booleans()
+TRIGGER = st.sampled_from(["manual", "schedule"])
+ROW = st.fixed_dictionaries(
+    {"who": st.none() | WHO, "first": NAME, "last": NAME, "email": EMAIL, "says": SAYS, "when": WHEN, "tags": TAGS}
+)
+STATUS = st.sampled_from(["subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"])
+OPENING = st.builds(
+    Opening,
+    double_optin=st.sampled_from([False, False, False, True]),
+    permissions=st.sampled_from([False, False, True]),
+    fields=st.sampled_from(["usual", "usual", *FIELDS]),
+    seeds=st.lists(
+        st.tuples(st.sampled_from(GOOD), STATUS, st.sampled_from(["user", "admin"])),
+        max_size=2,
+        unique_by=lambda seed: seed[0],
+    ).map(tuple),
+)
+FAULT = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["429", "500", "502", "503", "403", "reset", "truncate", "malformed", "hang"]),
+        "method": st.sampled_from(["PUT", "PATCH", "PATCH", "POST", "GET"]),
+        "when": st.sampled_from(["before", "after"]),
+        "seconds": st.just(0.01),
+    },
+    optional={"nth": st.integers(1, 4), "every": st.integers(1, 3), "times": st.sampled_from([1, 2, 9])},
+)
+
+
+class Histories(RuleBasedStateMachine):
+    """A shop in which anything may happen next."""
+
+    emulator = None
+
+    @initialize(opening=OPENING, emails=st.lists(st.sampled_from(GOOD), min_size=2, max_size=3), yes=st.booleans())
+    def opens(self, opening, emails, yes):
+        TALLY["histories"] += 1
+        self.history = History(self.emulator, opening, tell=note)
+        for number, email in enumerate(emails):
+            person = self.history.arrives(email, f"Person{number}", "Example", "", ())
+            if yes or number:
+                self.history.speaks(person, yes=True, when="undated")
+
+    # --- the book ---
+
+    @rule(email=EMAIL, first=NAME, last=NAME, phone=PHONE, tags=TAGS)
+    def a_customer_arrives(self, email, first, last, phone, tags):
+        self.history.arrives(email, first, last, phone, tags)
+
+    @rule(who=WHO, yes=YES, when=WHEN)
+    def somebody_speaks(self, who, yes, when):
+        self.history.speaks(self.history.somebody(who), yes=yes, when=when)
+
+    @rule(who=WHO)
+    def somebody_says_yes(self, who):
+        self.history.speaks(self.history.somebody(who), yes=True, when="undated")
+
+    @rule(who=WHO)
+    def somebody_says_no(self, who):
+        self.history.speaks(self.history.somebody(who), yes=False, when="undated")
+
+    @rule(who=WHO, yes=YES, when=WHEN)
+    def somebody_is_said_to_have_said(self, who, yes, when):
+        self.history.is_said_to_have_said(self.history.somebody(who), yes=yes, when=when)
+
+    @rule(rows=st.lists(ROW, min_size=1, max_size=3))
+    def a_file_is_imported(self, rows):
+        self.history.imports(rows)
+
+    @rule(who=WHO, email=EMAIL)
+    def somebody_moves(self, who, email):
+        self.history.moves(self.history.somebody(who), email)
+
+    @rule(one=WHO, other=WHO)
+    def two_swap(self, one, other):
+        one, other = self.history.somebody(one), self.history.somebody(other)
+        if one != other:
+            self.history.swap(one, other)
+
+    @rule(who=WHO, first=NAME, last=NAME, phone=PHONE)
+    def somebody_is_renamed(self, who, first, last, phone):
+        self.history.is_renamed(self.history.somebody(who), first, last, phone)
+
+    @rule(who=WHO, tags=TAGS)
+    def somebody_is_tagged(self, who, tags):
+        self.history.is_tagged(self.history.somebody(who), tags)
+
+    @rule(who=WHO, email=EMAIL, first=NAME, last=NAME, phone=PHONE, tags=TAGS)
+    def somebody_is_edited(self, who, email, first, last, phone, tags):
+        self.history.is_edited(self.history.somebody(who), email, first, last, phone, tags)
+
+    # --- Mailchimp ---
+
+    @rule(which=WHO, event=st.sampled_from(EVENTS), email=st.sampled_from(GOOD), first=NAME)
+    def something_happens_there(self, which, event, email, first):
+        self.history.acts_there(which, event, email, first)
+
+    @rule(which=WHO, event=st.sampled_from(["unsubscribe", "unsubscribe_admin"]))
+    def somebody_leaves_there(self, which, event):
+        self.history.acts_there(which, event, "", "")
+
+    @rule(email=st.sampled_from(GOOD), first=NAME)
+    def somebody_signs_up_there(self, email, first):
+        self.history.signs_up(email, first)
+
+    # --- the shop ---
+
+    @rule(ask=YES, mapping=st.sampled_from(MAPPINGS), chosen=YES)
+    def the_shop_chooses(self, ask, mapping, chosen):
+        permissions = [one["id"] for one in PERMISSIONS][:chosen]
+        self.history.chooses(ask_to_confirm=ask, mapping=mapping, permissions=permissions)
+
+    @rule()
+    def the_shop_disconnects_or_connects(self):
+        if self.history.connected:
+            self.history.disconnects()
+        else:
+            self.history.connects()
+
+    @rule(seconds=st.sampled_from([0.4, 1, 1, 2, 61, 3600, 90_000]))
+    def time_passes(self, seconds):
+        self.history.passes(timedelta(seconds=seconds))
+
+    # --- syncs ---
+
+    @rule(trigger=TRIGGER)
+    def a_sync(self, trigger):
+        self.history.syncs(trigger)
+
+    @rule()
+    def another_sync(self):
+        self.history.syncs()
+
+    @rule(fault=FAULT, trigger=TRIGGER)
+    def a_sync_in_bad_weather(self, fault, trigger):
+        self.history.syncs_in_bad_weather(fault, trigger)
+
+    @rule(how=st.sampled_from(["killed", "killed", "stopped", "database"]), at=st.integers(1, 60))
+    def a_sync_is_interrupted(self, how, at):
+        self.history.is_interrupted(how, at)
+
+    @rule()
+    def all_is_quiet(self):
+        self.history.all_is_quiet()
+
+    def teardown(self):
+        import sys
+
+        if sys.exc_info()[0] is None and hasattr(self, "history"):
+            self.history.all_is_quiet()
+
+
+def test_whatever_happens_the_promises_hold(committed, emulator, settings, record_property):
+    with histories.a_world_for_histories(settings, emulator) as overheard:
+        Histories.emulator = emulator
+        machine = seed(int(SEED))(Histories) if SEED else Histories
+        run_state_machine_as_test(machine, settings=how_many(HISTORIES, STEPS))
+
+        assert overheard.told == []
+    record_property("played", dict(TALLY))
+
+
+def how_many(number: int, steps: int) -> settings:
+    return settings(
+        max_examples=number,
+        stateful_step_count=steps,
+        derandomize=not SEED,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+        phases=[Phase.generate, Phase.shrink] if SHRINK else [Phase.generate],
+        report_multiple_bugs=False,
+    )

@@ -1,0 +1,154 @@
+"""What people said, kept beside the product and without its rules: the measure that histories are held to.
+
+A `Word` is one yes or no of one person. Nothing in here asks the product what counts; it is written down again,
+from the promises (B1, B1a, B3, B4), in as few lines as they allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+WITHIN = timedelta(microseconds=999_999)
+"""Mailchimp tells whole seconds: a no said there in some second is later than a yes of the same."""
+
+
+def address_of(email: str) -> str:
+    """The unit of everything: trimmed, lower case. The histories write plain letters only."""
+    return email.strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A customer of the book."""
+
+    id: int
+    name: str
+    """How the story calls them, whatever the book does."""
+    email: str = ""
+    first_name: str = ""
+    last_name: str = ""
+    phone: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        return address_of(self.email)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A yes or a no: when it counts from, and for which address it was said."""
+
+    number: int
+    """In the order in which words came to the book."""
+    person: int
+    yes: bool
+    at: datetime
+    address: str
+    claimed_at: datetime | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{'yes' if self.yes else 'no'} {self.number} of {self.at:%d %H:%M:%S.%f} for {self.address or 'nothing'}"
+        )
+
+
+@dataclass(slots=True)
+class Truth:
+    """Everybody in the book and everything they said."""
+
+    people: dict[int, Person] = field(default_factory=dict)
+    words: list[Word] = field(default_factory=list)
+    addresses_ever: set[str] = field(default_factory=set)
+
+    def as_of_now(self) -> Truth:
+        """A copy that what happens next does not change."""
+        return Truth(dict(self.people), list(self.words), set(self.addresses_ever))
+
+    def keep(self, person: Person) -> None:
+        """Put somebody in the book, or bring them up to date."""
+        self.people[person.id] = person
+        self.addresses_ever.add(person.address)
+
+    def change(self, person_id: int, **fields: object) -> None:
+        self.keep(replace(self.people[person_id], **fields))  # type: ignore[arg-type]
+
+    def said(
+        self, person_id: int, *, yes: bool, at: datetime, claimed_at: datetime | None = None, address: str | None = None
+    ) -> Word:
+        """Take down a word, for the address the person has now unless told otherwise."""
+        address = self.people[person_id].address if address is None else address
+        word = Word(len(self.words) + 1, person_id, yes, at, address, claimed_at)
+        self.words.append(word)
+        return word
+
+    def holders(self, address: str) -> list[Person]:
+        return [person for person in self.people.values() if person.address == address]
+
+    def newest_no(self, address: str) -> Word | None:
+        """Of everybody who has the address, and of everybody who said it for this address (B4)."""
+        return max(self._noes(address), key=_order, default=None)
+
+    def standing_yes(self, address: str) -> Word | None:
+        """The yes that allows to write to the address; None if there is none, or a no that is as new or newer.
+
+        A yes given for another address does not speak against somebody else's no at this one.
+        """
+        noes = list(self._noes(address))
+        here = {person.id for person in self.holders(address)} if address else set()
+        yeses = (
+            word
+            for word in self.words
+            if word.yes and word.person in here
+            and (word.address == address or all(no.person == word.person for no in noes))
+        )  # fmt: skip
+        newest = max(yeses, key=_order, default=None)
+        if newest is None or any(no.at >= newest.at for no in noes):
+            return None
+        return newest
+
+    def refusal(self, address: str) -> Word | None:
+        """The no that stands at the address: its newest word."""
+        return None if self.standing_yes(address) else self.newest_no(address)
+
+    def has_said_yes(self, person_id: int) -> bool:
+        """Whether the newest of the person's own words is a yes; at a tie it is a no."""
+        own = self._own(person_id)
+        return bool(own) and max(own, key=lambda word: (word.at, not word.yes)).yes
+
+    def newest_yes_of(self, person_id: int) -> datetime | None:
+        return max((word.at for word in self._own(person_id) if word.yes), default=None)
+
+    def has_said_no_since(self, person_id: int, moment: datetime) -> bool:
+        return any(not word.yes and word.at >= moment for word in self._own(person_id))
+
+    def holds(self, person_id: int, *, yes: bool, claimed_at: datetime) -> bool:
+        """Whether this very word, with this very date, has been said before."""
+        return any(word.yes == yes and word.claimed_at == claimed_at for word in self._own(person_id))
+
+    def yes_from_outside_counts(self, person_id: int, claimed_at: datetime | None) -> bool:
+        """A yes without a date of its own, or repeating one, never beats a no that stands already (B1a)."""
+        dates = {date for word in self._own(person_id) if word.yes for date in (word.at, word.claimed_at)}
+        address = self.people[person_id].address
+        against = [word for word in self._own(person_id) if not word.yes] + list(self._noes(address) if address else ())
+        return not against or (claimed_at is not None and claimed_at not in dates)
+
+    def no_from_outside_counts(self, person_id: int, claimed_at: datetime | None) -> bool:
+        """A no from outside takes back a yes that is not newer than itself; of anybody else it says nothing."""
+        newest = self.newest_yes_of(person_id)
+        if not self.has_said_yes(person_id) or newest is None:
+            return False
+        return claimed_at is None or newest <= claimed_at
+
+    def _own(self, person_id: int) -> list[Word]:
+        return [word for word in self.words if word.person == person_id]
+
+    def _noes(self, address: str) -> Iterator[Word]:
+        here = {person.id for person in self.holders(address)}
+        return (word for word in self.words if not word.yes and (word.person in here or word.address == address))
+
+
+def _order(word: Word) -> tuple[datetime, int]:
+    return word.at, word.number
