@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
-from nexpura.mailchimp import calls
+from nexpura.mailchimp import calls, webhook
 from nexpura.mailchimp.calls import Call
-from nexpura.mailchimp.errors import AudienceNotFound, MemberRefused, NotFound, TryLater, misunderstood
+from nexpura.mailchimp.errors import (
+    AudienceNotFound,
+    MemberRefused,
+    NotFound,
+    TryLater,
+    UnexpectedReply,
+    misunderstood,
+    webhook_refused,
+)
 from nexpura.mailchimp.flight import as_they_come
 from nexpura.mailchimp.key import ApiKey
 from nexpura.mailchimp.member import (
@@ -31,6 +40,7 @@ from nexpura.mailchimp.member import (
 )
 from nexpura.mailchimp.pace import PATIENT, Patience, Places
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
+from nexpura.mailchimp.webhook import Webhook
 from nexpura.mailchimp.wire import Reply, Wire, session_for
 
 PLACES: Final = 9
@@ -136,12 +146,53 @@ class MailchimpClient:
                     total = max(total, page.total_items)
                     yield page
 
+    async def members_changed(self, audience_id: str, since: datetime, offset: int = 0) -> MemberPage:
+        """Read one page of what changed after `since`, for whoever makes one request at a time."""
+        return await self._page(audience_id, since, "", LARGEST_PAGE, offset)
+
     async def member(self, audience_id: str, address: str) -> Member:
         """Read one member; raises `NotFound` if the address is not in the audience.
 
         https://mailchimp.com/developer/marketing/api/list-members/get-member-info/
         """
         return await self._member(calls.get_member(audience_id, address))
+
+    async def webhooks(self, audience_id: str) -> tuple[Webhook, ...]:
+        """Everybody who is told of what happens in the audience.
+
+        https://mailchimp.com/developer/marketing/api/list-webhooks/list-webhooks/
+        """
+        reply = await self._ask_audience(audience_id, "/webhooks", query={"count": str(LARGEST_PAGE)})
+        return _read(lambda document: tuple(map(Webhook.from_json, document["webhooks"])), reply)
+
+    async def create_webhook(self, audience_id: str, url: str) -> Webhook:
+        """Have Mailchimp tell `url` what people and the merchant do; raises `WebhookRefused`.
+
+        https://mailchimp.com/developer/marketing/api/list-webhooks/add-webhook/
+
+        Mailchimp asks the URL first, during the call. Only this reply tells what signs the deliveries; after
+        `TryLater` with `perhaps_done` the webhook may exist: delete it, and make another.
+        """
+        path = f"{calls.audience_path(audience_id)}/webhooks"
+        try:
+            reply = await self._wire.ask("POST", path, body=webhook.asking_for(url), repeatable=False)
+        except NotFound as missing:
+            raise AudienceNotFound(missing.status, missing.title, missing.detail) from None
+        except UnexpectedReply as refused:
+            if refused.status != 400:
+                raise
+            refusal = webhook_refused(refused)
+        else:
+            return _read(Webhook.from_json, reply)
+        raise refusal  # outside, so that what Mailchimp said of the URL is not its context
+
+    async def delete_webhook(self, audience_id: str, webhook_id: str) -> None:
+        """Have Mailchimp tell it nothing more. Does nothing if the webhook is gone, or the audience.
+
+        https://mailchimp.com/developer/marketing/api/list-webhooks/delete-webhook/
+        """
+        with suppress(NotFound):
+            await self._wire.ask("DELETE", f"{calls.audience_path(audience_id)}/webhooks/{quote(webhook_id, safe='')}")
 
     async def send(self, call: Call) -> Result:
         """Send one call, patiently."""

@@ -6,6 +6,7 @@
     ├── NotFound          404 about one member: not in the audience
     ├── AudienceNotFound  404 about the audience itself: deleted, or of another account
     ├── MemberRefused     400 about one address: keep the reason (`kind`), go on with the others
+    ├── WebhookRefused    400 about a webhook: Mailchimp could not reach its URL, or will not have it
     └── UnexpectedReply   anything else: fail loudly, there is something to learn
 
 All are made here, by `from_response` or one of the functions below it. Decided by status and title: Mailchimp
@@ -93,7 +94,15 @@ class MemberRefused(MailchimpError):
 
 
 class UnexpectedReply(MailchimpError):
-    """A reply this package does not understand."""
+    """A reply this package does not understand; `fields` holds what it says about single fields of the body sent."""
+
+    def __init__(self, status: int, title: str, detail: str = "", fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, title, detail)
+        self.fields = dict(fields or {})
+
+
+class WebhookRefused(MailchimpError):
+    """Mailchimp will not have this webhook; `detail` says why in its words, without the URL."""
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes, *, about_member: bool = True) -> MailchimpError:
@@ -111,12 +120,19 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, *, about
     if status == 400 and about_member:
         errors = _field_errors(problem)
         return MemberRefused(status, title, detail, _kind(title, detail, errors), _of_merge_fields(errors))
-    return UnexpectedReply(status, title, detail)
+    return UnexpectedReply(status, title, detail, _field_errors(problem))
 
 
 def no_reply(title: str, *, perhaps_done: bool) -> TryLater:
     """No reply came: a time-out, or a connection that was cut or never made."""
     return TryLater(0, title, perhaps_done=perhaps_done)
+
+
+def webhook_refused(refused: UnexpectedReply) -> WebhookRefused:
+    """What a 400 about a webhook means. The URL is a secret, so no word with a slash in it is kept."""
+    said = " ".join(refused.fields.values()) or refused.detail
+    detail = " ".join(word for word in said.split() if "/" not in word)
+    return WebhookRefused(refused.status, refused.title, detail)
 
 
 def cut_short(status: int) -> TryLater:

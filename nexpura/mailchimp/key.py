@@ -93,7 +93,7 @@ def base_url(template: str, data_centre: str) -> str:
     host = parts.hostname or ""
     if parts.scheme not in ("http", "https") or not host:
         raise ValueError("the Mailchimp URL must begin with https:// and name a host")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http is for loopback hosts only; use https")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("the Mailchimp URL has a host and a path, no user, query or fragment")
@@ -117,7 +117,8 @@ def _check_secret(secret: str) -> None:
         raise KeyMalformed("too_long")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine, by name or number."""
     if host == "localhost":
         return True
     try:
