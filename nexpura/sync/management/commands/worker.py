@@ -14,6 +14,8 @@ from django.db import DatabaseError
 from procrastinate import App
 from procrastinate.contrib.django import app as django_app
 from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.exceptions import UniqueViolation
+from procrastinate.jobs import Job, Status
 
 from nexpura.sync.database import close_connections
 
@@ -65,6 +67,13 @@ async def _rescue(app: App) -> None:
         try:
             for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=settings.NEXPURA_STALL):
                 logger.warning("job %s is given back: its worker shows no sign of life", job.id)
-                await app.job_manager.retry_job(job)
+                await _give_back(app, job)
         except (DatabaseError, OSError):
             logger.warning("the database does not answer; looking for stalled jobs again shortly")
+
+
+async def _give_back(app: App, job: Job) -> None:
+    try:
+        await app.job_manager.retry_job(job)
+    except UniqueViolation:  # the tick has queued another in its place already
+        await app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
