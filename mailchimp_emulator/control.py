@@ -107,6 +107,22 @@ def get_members(emulator: Emulator, _body: Any, request: Request) -> Iterable[An
     return (_row(audience, member) for member in members)
 
 
+def get_webhooks(emulator: Emulator, _body: Any, request: Request) -> Any:
+    """The webhooks of an audience in the form they are seeded from, secrets and all."""
+    audience = _audience(emulator, request.query_params.get("list_id"), "list_id")
+    return (
+        {
+            "id": hook.id,
+            "url": hook.url,
+            "events": hook.events,
+            "sources": hook.sources,
+            "signing_secret": hook.secret,
+        }
+        for hook in list(audience.webhooks.values())
+        if hook.enabled
+    )
+
+
 def get_metrics(emulator: Emulator, _body: Any, _request: Request) -> Any:
     state = emulator.state
     return {
@@ -218,5 +234,6 @@ _GETS: dict[str, Control] = {
     "audit": get_audit,
     "deliveries": get_deliveries,
     "members": get_members,
+    "webhooks": get_webhooks,
     "metrics": get_metrics,
 }

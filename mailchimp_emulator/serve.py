@@ -193,6 +193,9 @@ class Running:
     def deliveries(self) -> list[dict[str, Any]]:
         return self._rows("deliveries")
 
+    def webhooks(self, list_id: str) -> list[dict[str, Any]]:
+        return self._rows(f"webhooks?list_id={list_id}")
+
     def metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self._ask("metrics"))
         return found

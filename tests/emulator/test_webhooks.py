@@ -283,3 +283,13 @@ def test_a_redirect_leads_nowhere(shop, receiver, watched):
 
     assert "HTTP Code: 302" in refusals(heard)[0][1]
     assert {entry[1][0] for entry in watched()} == {"127.0.0.1"}
+
+
+def test_webhooks_are_told_in_the_form_they_are_seeded_from(emulator, shop, receiver):
+    made = receiver.added_to(shop)
+
+    [told] = emulator.webhooks(LIST)
+    world(emulator, webhooks=[told])
+
+    assert told["signing_secret"] == made["signing_secret"]
+    assert emulator.webhooks(LIST) == [told]
