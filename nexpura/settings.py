@@ -59,9 +59,17 @@ def _keys(variable: str) -> list[str]:
 
 
 def _public_url(variable: str) -> str:
-    url = os.environ.get(variable, "").rstrip("/")
-    if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
-        raise ImproperlyConfigured(f"{variable} must be a full address such as https://nexpura.example")
+    """Return the address people and Mailchimp reach this installation at; it is served from the root of its host."""
+    url = os.environ.get(variable, "").strip().rstrip("/")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if url and not (good and url == f"{parts.scheme}://{parts.netloc}" and "@" not in parts.netloc):
+        raise ImproperlyConfigured(
+            f"{variable} must be scheme, host and at most a port, such as https://nexpura.example"
+        )
     return url
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
@@ -17,14 +14,12 @@ from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey, KeyMalformed
 from nexpura.mailchimp.member import Account, Audience, MergeField
-from nexpura.sync import line, schedule, store
+from nexpura.sync import listen, schedule, store, tenth
 from nexpura.sync.models import AddressStanding, KnownAudience, SyncRun
-from nexpura.sync.store import erase, standings
+from nexpura.sync.store import erase, inbound, standings, webhooks
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
-
-T = TypeVar("T")
 
 LONGEST_AUDIENCE_ID = 50
 API_ERROR = "Mailchimp API error"
@@ -110,25 +105,32 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
         standings.mark_all(tenant.pk, known.pk)
         erase.wake(tenant.pk)
         audit.record(tenant, actor, "mailchimp.connected", integration, after=_told(integration))
+        listen.see_to(integration, now)
     return Connected(integration, _also_elsewhere(integration))
 
 
 def disconnect(tenant: Tenant, actor: Actor) -> None:
-    """Forget key and audience; keep the row, its history and what we knew of the audience. Ends a run (B14)."""
+    """Forget key and audience; keep the row, its history and what we knew of the audience. Ends a run (B14).
+
+    Mailchimp is asked last to tell us nothing more, with the key still in memory: some seconds at most.
+    """
     with transaction.atomic():
         integration = Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP).first()
         if integration is None or not integration.is_connected:
             return
-        before = _told(integration)
+        before, now = _told(integration), timezone.now()
+        farewell = webhooks.end(integration, actor, now)
+        inbound.forget_addresses(tenant.pk)
         integration.status, integration.error = Integration.Status.DISCONNECTED, None
         integration.config_encrypted, integration.next_sync_at = None, None
         integration.config = {}
         integration.save()
-        now = timezone.now()
         active = tenant.sync_runs.filter(status__in=SyncRun.ACTIVE)
         active.filter(cancel_requested_at__isnull=True).update(cancel_requested_at=now)
         tenant.sync_runs.filter(status=SyncRun.Status.QUEUED).update(status=SyncRun.Status.CANCELLED, finished_at=now)
         audit.record(tenant, actor, "mailchimp.disconnected", integration, before=before)
+    if farewell:
+        listen.part(farewell)
 
 
 def set_auto_sync(tenant: Tenant, actor: Actor, on: bool) -> None:
@@ -172,6 +174,7 @@ def replace_key(tenant: Tenant, actor: Actor, key_text: str) -> Connected | Refu
         integration.save()
         erase.wake(tenant.pk)
         audit.record(tenant, actor, "mailchimp.key_replaced", integration, before=before, after=_told(integration))
+        listen.see_to(integration, timezone.now(), attended=True)
     return Connected(integration)
 
 
@@ -210,17 +213,16 @@ def _ask(key_text: str, audience_id: str) -> Answer | Refused:
     except KeyMalformed as malformed:
         return Refused("key", "This API key cannot be right", str(malformed))
     try:
-        account = _at_a_page(f"data centre {key.data_centre}", key, lambda mailchimp: mailchimp.account())
-        return _at_a_page(
-            f"login {account.login_id}", key, lambda mailchimp: _about(mailchimp, key, account, audience_id)
-        )
+        account = tenth.ask(tenth.of_data_centre(key), key, lambda mailchimp: mailchimp.account())
+        place = tenth.of_login(account.login_id)
+        return tenth.ask(place, key, lambda mailchimp: _about(mailchimp, key, account, audience_id))
     except (errors.AccessLost, errors.AudienceNotFound) as error:
         return Refused("mailchimp", API_ERROR, f"{error.title}: {error.detail}", CAUSES)
     except errors.MailchimpError as error:
         return Refused(
             "unreachable", API_ERROR, f"Mailchimp could not answer just now ({error}).", ("Try again in a minute.",)
         )
-    except OperationalError:
+    except tenth.Taken:
         return Refused(
             "busy", "Busy", "Another page is talking to Mailchimp at this moment.", ("Try again in a minute.",)
         )
@@ -232,25 +234,6 @@ async def _about(mailchimp: MailchimpClient, key: ApiKey, account: Account, audi
     merge_fields = await mailchimp.merge_fields(audience_id)
     permissions = await mailchimp.permissions(audience_id) if audience.marketing_permissions else None
     return Answer(key, account, audience, merge_fields, permissions)
-
-
-def _at_a_page(place: str, key: ApiKey, ask: Callable[[MailchimpClient], Coroutine[Any, Any, T]]) -> T:
-    """Ask Mailchimp from a page: one request at a time for `place`, in all web processes together.
-
-    Runs take nine of a Mailchimp user's ten places; this is the tenth. Raises `OperationalError` after ten
-    seconds without it.
-    """
-
-    async def asked() -> T:
-        async with line.to_mailchimp(key, places=1, patience=line.AT_A_PAGE) as mailchimp:
-            return await ask(mailchimp)
-
-    number = int.from_bytes(hashlib.sha256(f"mailchimp {place}".encode()).digest()[:8], "big", signed=True)
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL lock_timeout = '10s'")
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])
-        return asyncio.run(asked())
 
 
 def _seal(integration: Integration, key: ApiKey) -> None:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import OperationalError
-
 from nexpura.audience import consent, desired, diff
 from nexpura.audience.consent import Granted
 from nexpura.audience.desired import Terms
@@ -26,7 +24,7 @@ from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
 from nexpura.mailchimp.member import MergeValue
 from nexpura.mailchimp.result import Accepted, Deferred, Refused
-from nexpura.sync import connect, facts, terms
+from nexpura.sync import facts, tenth, terms
 from nexpura.sync.models import Erasure
 from nexpura.sync.store import erase
 from nexpura.sync.store.erase import Errand
@@ -216,10 +214,10 @@ def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[str]:
         return [await _taken(mailchimp, way.audience_id, step) for step in steps]
 
     try:
-        return connect._at_a_page(f"login {way.login_id}", way.key, asked)
+        return tenth.ask(tenth.of_login(way.login_id), way.key, asked)
     except errors.MailchimpError as error:
         raise _CannotNow(problem_of(error)) from None
-    except OperationalError:
+    except tenth.Taken:
         raise _CannotNow(
             Problem("busy", "Busy", "Pages are talking to Mailchimp.", "Nothing to do: it is tried again by itself.")
         ) from None

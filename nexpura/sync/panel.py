@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,8 +12,9 @@ from django.utils import timezone
 from nexpura.audience.reasons import explanation
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import erasures, renames, runs, schedule
-from nexpura.sync.models import AddressStanding, Bucket, StandingCount, SyncRun
+from nexpura.sync import erasures, listen, renames, runs, schedule
+from nexpura.sync.hear import Outcome
+from nexpura.sync.models import AddressStanding, Bucket, StandingCount, SyncRun, Webhook
 from nexpura.sync.renames import Proposal
 from nexpura.tenants.models import Tenant
 
@@ -42,6 +44,26 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class Inbound:
+    """How Mailchimp's changes are heard: at once too, if `listening`; at each sync in any case.
+
+    `wanted` tells that this installation can be reached and Mailchimp is asked. `rejected` counts by outcome.
+    """
+
+    listening: bool
+    wanted: bool
+    problem: Mapping[str, str] | None
+    accepted: int
+    last_at: datetime | None
+    rejected: Mapping[str, int]
+    last_rejected_at: datetime | None
+
+    @property
+    def rejected_count(self) -> int:
+        return sum(self.rejected.values())
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """Everything the Mailchimp panel shows. `run` is the newest; `finished` the newest that is over."""
 
@@ -62,6 +84,7 @@ class Panel:
     renamed: tuple[Proposal, ...]
     """Customers who changed their address in Mailchimp, as far as they are shown; `renamed_count`: all of them."""
     renamed_count: int
+    inbound: Inbound
 
     @property
     def connected(self) -> bool:
@@ -88,6 +111,24 @@ def state(tenant: Tenant) -> Panel:
         overdue=integration is not None and _overdue(integration, timezone.now()),
         renamed=renames.proposals(tenant, SHOWN),
         renamed_count=renames.count(tenant),
+        inbound=inbound(tenant),
+    )
+
+
+def inbound(tenant: Tenant) -> Inbound:
+    """Return how Mailchimp's changes are heard, and what came to the webhook that listens now."""
+    live = {row.state: row for row in tenant.webhooks.exclude(state=Webhook.State.ENDED)}
+    listening, failed = live.get(Webhook.State.LISTENING), live.get(Webhook.State.FAILED)
+    counts = {row.outcome: row for row in listening.counts.all()} if listening else {}
+    accepted = counts.pop(Outcome.ACCEPTED, None)
+    return Inbound(
+        listening=listening is not None,
+        wanted=bool(listen.public_url()),
+        problem=failed.error if failed else None,
+        accepted=accepted.count if accepted else 0,
+        last_at=accepted.last_at if accepted else None,
+        rejected={outcome: row.count for outcome, row in sorted(counts.items())},
+        last_rejected_at=max((row.last_at for row in counts.values()), default=None),
     )
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from nexpura.sync import panel
 from nexpura.sync.models import MemberResult, SyncRun
-from nexpura.sync.panel import Panel
+from nexpura.sync.panel import Inbound, Panel
 
 
 def of_run(run: SyncRun) -> dict[str, Any]:
@@ -60,6 +60,7 @@ def of_panel(state: Panel) -> dict[str, Any]:
         "worker_seen": state.worker_seen,
         "overdue": state.overdue,
         "error": integration and integration.error,
+        "inbound": {name: value for name, value in asdict(state.inbound).items() if name != "wanted"},
         "last_run": of_run(state.finished) if state.finished else None,
     }
 
@@ -72,3 +73,14 @@ def line(run: SyncRun) -> str:
         return f"✓ Synced {run.synced} subscribers{partly}"
     error = run.error or {}
     return " ".join(part for part in (error.get("title", run.status), error.get("detail"), error.get("remedy")) if part)
+
+
+def hearing(inbound: Inbound) -> str:
+    """Return how Mailchimp's changes are heard, as a sentence."""
+    if inbound.listening:
+        last = f", the last at {inbound.last_at:%Y-%m-%d %H:%M} UTC" if inbound.last_at else ""
+        rejected = f"; {inbound.rejected_count} rejected" if inbound.rejected_count else ""
+        return f"Mailchimp tells us at once: {inbound.accepted} messages{last}{rejected}"
+    if inbound.problem:
+        return f"Mailchimp is heard at each sync. {inbound.problem['title']}: {inbound.problem['remedy']}"
+    return "Mailchimp is heard at each sync."

@@ -19,7 +19,7 @@ from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
 from nexpura.mailchimp.result import Deferred, Refused, Result
-from nexpura.sync import endings, line, store
+from nexpura.sync import endings, line, listen, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
 from nexpura.sync.dispatch import call_for
@@ -53,6 +53,7 @@ async def run_sync(run_id: int, *, clock: Clock) -> Busy | Over | None:
     begun = await from_db(store.begin)(run_id)
     if not isinstance(begun, Begun):
         return begun
+    await from_db(listen.see_to_tenant)(begun.tenant_id, clock.now(), attended=not begun.unattended)
     async with line.to_mailchimp(ApiKey.parse(begun.key_text)) as mailchimp:
         stopping = asyncio.Event()
         work = asyncio.create_task(_to_an_ending(begun, mailchimp, clock, stopping))

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from django.db import InterfaceError, OperationalError
 from procrastinate import App, Blueprint, RetryDecision
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
-from nexpura.sync import forget, runs
+from nexpura.sync import forget, hear, runs
+from nexpura.sync import listen as listening
+from nexpura.sync import look as looking
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db, in_a_thread_of_its_own
 from nexpura.sync.models import MemberResult
 from nexpura.sync.run import run_sync
-from nexpura.sync.store import Busy, erase
+from nexpura.sync.store import Busy, erase, inbound, webhooks
 from nexpura.tenants import erased
 
 logger = logging.getLogger(__name__)
@@ -50,6 +55,29 @@ async def carry_out_erasure(erasure_id: int) -> None:
     await in_a_thread_of_its_own(forget.carry_out)(erasure_id, datetime.now(UTC))
 
 
+@blueprint.task(name="look", queue="sync")
+async def look(integration_id: int) -> None:
+    """Read the members that messages of Mailchimp were about. What is left undone, the tick brings back."""
+    with _database_may_be_away(f"a look for integration {integration_id}"):
+        await looking.look(integration_id)
+
+
+@blueprint.task(name="listen", queue="sync")
+async def listen(integration_id: int) -> None:
+    """See to the webhook of an integration. What is left undone, the tick or the next run brings back."""
+    with _database_may_be_away(f"the webhook of integration {integration_id}"):
+        await listening.listen(integration_id, clock=Clock())
+
+
+@contextmanager
+def _database_may_be_away(what: str) -> Iterator[None]:
+    """End the job well: tried again by the queue, it would meet the next one under the same lock."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, psycopg.OperationalError):
+        logger.warning("%s is left for the next tick: the database does not answer, or not in time", what)
+
+
 @blueprint.periodic(cron="* * * * *")
 @blueprint.task(name="tick", queue="schedule", queueing_lock="tick")
 async def tick(timestamp: int) -> None:
@@ -57,21 +85,27 @@ async def tick(timestamp: int) -> None:
     now = datetime.now(UTC)
     started, revived = await from_db(runs.start_due)(now), await from_db(runs.revive)(now)
     erasing = await from_db(erase.queue_due)(now)
-    if started or revived or erasing:
-        logger.info("tick: %s started, %s revived, %s erasures", started, revived, erasing)
+    looks = await from_db(looking.take_up)(now)
+    asked = await from_db(listening.try_again)(now)
+    if started or revived or erasing or looks or asked:
+        logger.info(
+            "tick: %s started, %s revived, %s erasures, %s looks, %s webhooks", started, revived, erasing, looks, asked
+        )
 
 
 @blueprint.periodic(cron="17 3 * * *")
 @blueprint.task(name="tidy", queue="schedule", queueing_lock="tidy")
 async def tidy(timestamp: int) -> None:
-    """Each night: drop results older than 30 days, seal with today's key what an older one sealed."""
-    await from_db(_tidy)()
+    """Each night: drop what is older than it is kept, seal with today's key what an older one sealed."""
+    await from_db(_tidy)(datetime.now(UTC))
 
 
-def _tidy() -> None:
+def _tidy(now: datetime) -> None:
     erased.seal_anew()
     erase.seal_anew()
-    MemberResult.objects.filter(run__finished_at__lt=datetime.now(UTC) - timedelta(days=30)).delete()
+    MemberResult.objects.filter(run__finished_at__lt=now - timedelta(days=30)).delete()
+    inbound.forget_messages(now - hear.KEPT)
+    webhooks.tidy(now)
 
 
 def on_app_ready(app: App) -> Any:

@@ -17,6 +17,7 @@ from nexpura.web.views import (
     runs,
     settings,
     users,
+    webhooks,
 )
 
 handler403 = "nexpura.web.views.errors.forbidden"
@@ -49,6 +50,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("integrations/mailchimp/runs", runs.index, name="runs"),
     path("integrations/mailchimp/runs/<int:pk>", runs.detail, name="run"),
     path("integrations/mailchimp/runs/<int:pk>/cancel", runs.cancel, name="run-cancel"),
+    path("webhooks/mailchimp/<str:secret>", webhooks.mailchimp, name="mailchimp-webhook"),
     path("settings", settings.index, name="settings"),
     path("settings/wording", settings.wording, name="wording"),
     path("settings/audit", settings.audit_trail, name="audit"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,8 @@ from django.db import transaction
 
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import Integration
-from nexpura.sync import connect, panel, runs, schedule
+from nexpura.mailchimp.pace import Patience
+from nexpura.sync import connect, line, panel, runs, schedule
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import DirtyAddress, LoginLease, MemberResult, SyncRun
 from nexpura.sync.run import run_sync
@@ -83,8 +85,6 @@ def test_the_next_run_finishes_what_a_failed_one_left(thirty):
 
 
 def test_a_mailchimp_that_is_away_fails_the_run_in_words_and_keeps_the_connection(thirty, monkeypatch):
-    from nexpura.sync import line
-
     impatient = line.AT_A_PAGE
     opened = line.to_mailchimp
     monkeypatch.setattr(line, "to_mailchimp", lambda key, **more: opened(key, patience=impatient))
@@ -95,6 +95,20 @@ def test_a_mailchimp_that_is_away_fails_the_run_in_words_and_keeps_the_connectio
     assert (run.status, run.error["code"]) == ("failed", "mailchimp_unavailable")
     assert Integration.objects.get().status == "connected"
     assert Integration.objects.get().last_checked_at is None
+
+
+def test_a_page_gives_up_on_a_mailchimp_that_hangs(thirty, monkeypatch):
+    hasty = Patience(attempts=2, first_pause=0.01, longest_pause=0.01, total=0.6, connect=1.0, read=0.3)
+    monkeypatch.setattr(line, "AT_A_PAGE", hasty)
+    connect.disconnect(thirty.tenant, CLERK)
+    thirty.emulator.control("faults", [{"kind": "hang", "method": "GET", "path": ".*", "every": 1, "seconds": 3}])
+    began = time.monotonic()
+
+    answer = thirty.connect()
+
+    assert isinstance(answer, connect.Refused)
+    assert answer.code == "unreachable"
+    assert time.monotonic() - began < 2.5
 
 
 def test_two_clicks_make_one_run(thirty, settings):

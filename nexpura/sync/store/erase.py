@@ -25,6 +25,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import queue
 from nexpura.sync.models import (
     AddressStanding,
+    AddressToLookAt,
     DirtyAddress,
     Erasure,
     KnownAudience,
@@ -317,6 +318,7 @@ def _forget(person: Person) -> None:
     # What the deletion has just marked is among these; the address of somebody else is looked at again.
     DirtyAddress.objects.filter(tenant_id=customer.tenant_id, address__in=own).delete()
     AddressStanding.objects.filter(tenant_id=customer.tenant_id, address__in=own).delete()
+    AddressToLookAt.objects.filter(tenant_id=customer.tenant_id, address__in=own).delete()
     _forget_fields(customer.tenant_id, shared)
 
 

@@ -18,6 +18,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
+from nexpura.sync.store import webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
 from nexpura.tenants import erased
@@ -80,15 +81,15 @@ def learn(run: Begun, members: Sequence[Member]) -> None:
     """Take one page of members into the mirror."""
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
-        take_in(run.tenant_id, run.audience_pk, members)
+        take_in(run.tenant_id, run.audience_pk, members, unasked=True)
 
 
-def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list[str]:
+def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unasked: bool = False) -> list[str]:
     """Take members into the mirror, whoever read them; returns the addresses of those that differ.
 
     Set-based, so that a page costs a few round trips. What the people in Mailchimp did is carried into the book in
     the same transaction: a "no" first seen after the first reading becomes a withdrawal (B3), another address they
-    gave themselves becomes a proposal to the shop.
+    gave themselves becomes a proposal to the shop. `unasked`: no message of Mailchimp's led to them.
     """
     if not members:
         return []
@@ -100,7 +101,9 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member]) -> list
         noes = {address: newest[address].last_changed + WITHIN for address, is_no in differing.items() if is_no}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
             ledger.hear_noes(tenant_id, _heard(tenant_id, audience_pk, noes))
-        _mark(tenant_id, [*differing, *renamed])
+            if unasked:
+                webhooks.doubt(tenant_id, list(noes.values()), timezone.now())
+        mark(tenant_id, [*differing, *renamed])
     return [*differing]
 
 
@@ -220,7 +223,7 @@ def _heard(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> li
     return [*(before | dict(noes)).items()]
 
 
-def _mark(tenant_id: int, addresses: Sequence[str]) -> None:
+def mark(tenant_id: int, addresses: Sequence[str]) -> None:
     """Mark those of the addresses that the book has to do with."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -26,5 +26,7 @@ class Command(TenantCommand):
             self.stdout.write(f"opt-outs not yet in Mailchimp: {state.unsent_opt_outs}")
         if state.open_erasures:
             self.stdout.write(f"erasures not done in Mailchimp yet: {state.open_erasures}")
+        if state.connected:
+            self.stdout.write(report.hearing(state.inbound))
         if not state.worker_seen:
             self.tell("No worker is running: buttons and the daily sync wait for one (nexpura worker, or nexpura up).")

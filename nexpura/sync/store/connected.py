@@ -1,0 +1,33 @@
+"""What a connected integration gives to those who ask Mailchimp in its name."""
+
+from __future__ import annotations
+
+from nexpura.integrations import vault
+from nexpura.integrations.models import Integration
+from nexpura.sync.models import KnownAudience
+
+
+def key_of(integration: Integration) -> str | None:
+    """Return the API key, to be kept in memory only; None if there is none that can be opened (the sync tells)."""
+    if integration.config_encrypted is None:
+        return None
+    try:
+        return vault.unseal(
+            bytes(integration.config_encrypted),
+            tenant_id=integration.tenant_id,
+            integration_id=integration.pk,
+            field="api_key",
+        )
+    except vault.CannotOpen:
+        return None
+
+
+def audience_of(integration: Integration) -> KnownAudience | None:
+    """Return what is known of the audience it is connected to; None if it is not connected."""
+    if not integration.is_connected:
+        return None
+    return KnownAudience.objects.filter(
+        tenant_id=integration.tenant_id,
+        data_centre=integration.config["data_centre"],
+        audience_id=integration.config["audience_id"],
+    ).first()
