@@ -150,21 +150,24 @@ class Demo:
         )
 
     def write_down(self) -> None:
-        """Put the emulator's members into the file it starts from."""
+        """Put the emulator's members and webhooks into the file it starts from."""
         self.written_at = time.monotonic()
         seed = json.loads(self._state.read_text())
         try:
             for audience in (one for account in seed["accounts"] for one in account["lists"]):
-                address = f"http://127.0.0.1:{self.emulator_port}/_emulator/members?list_id={audience['id']}"
-                with urllib.request.urlopen(address, timeout=5) as reply:
-                    members = [json.loads(line) for line in reply]
                 audience.pop("generate", None)
-                audience["members"] = [as_seed(member) for member in members]
+                audience["members"] = [as_seed(member) for member in self._emulated("members", audience["id"])]
+                audience["webhooks"] = self._emulated("webhooks", audience["id"])
         except OSError:
             return  # the audience was deleted or the emulator has ended: what was written last stands
         unfinished = self._state.with_suffix(".new")
         unfinished.write_text(json.dumps(seed, ensure_ascii=False, indent=1))
         unfinished.replace(self._state)
+
+    def _emulated(self, what: str, audience: str) -> list[dict[str, Any]]:
+        address = f"http://127.0.0.1:{self.emulator_port}/_emulator/{what}?list_id={audience}"
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            return [json.loads(line) for line in reply]
 
     # --- the steps ------------------------------------------------------------------------------
 
