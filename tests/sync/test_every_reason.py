@@ -22,9 +22,9 @@ from nexpura.audience.reasons import CATALOGUE, Reason
 from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.result import Refused
-from nexpura.sync import explain, outcome
+from nexpura.sync import erasures, explain, outcome
 from nexpura.sync.models import MemberResult
-from tests.sync.conftest import Shop
+from tests.sync.conftest import CLERK, Shop
 from tests.sync.test_consent_in_life import choose, mailchimp_is_at, rename
 
 ADA = "ada@inbox.example"
@@ -193,6 +193,15 @@ def changed_and_not_synced(shop):
     return ada
 
 
+def erased_there(shop):
+    """Somebody with this address was erased; Bea, whose yes is older, takes it over."""
+    shop.audience()
+    ada, bea = shop.consenting(ADA), shop.consenting(NEW)
+    erasures.erase(shop.tenant, CLERK, ada.pk, "keep")
+    rename(bea, ADA)
+    return bea
+
+
 def signs_up(shop, customer):
     shop.person(customer.email, "signup")
 
@@ -202,6 +211,7 @@ CASES: dict[Reason, Case] = {
     Reason.NO_EMAIL: Case(without_email, lambda shop, ada: rename(ada, ADA)),
     Reason.NEVER_ASKED: Case(never_asked, lambda shop, ada: shop.says_yes(ada)),
     Reason.WITHDRAWN: Case(withdrawn, lambda shop, ada: shop.says_yes(ada)),
+    Reason.ERASED: Case(erased_there, lambda shop, bea: shop.says_yes(bea)),
     Reason.INVALID_EMAIL: Case(badly_written, lambda shop, ada: rename(ada, ADA)),
     Reason.FAKE_EMAIL: Case(fake, lambda shop, ada: rename(ada, ADA)),
     Reason.COMPLIANCE: Case(complained, signs_up),
