@@ -150,7 +150,8 @@ def _change(
     customer: Customer, actor: Actor, action: str, fields: Mapping[str, object], *, again: bool = False
 ) -> Customer:
     with transaction.atomic():
-        kept = Customer.objects.select_for_update(no_key=True).filter(tenant=customer.tenant, pk=customer.pk).first()
+        rows = Customer.objects.filter(tenant_id=customer.tenant_id, pk=customer.pk)
+        kept = rows.select_for_update(no_key=True).first()
         if kept is None:
             raise ValidationError("This record was merged into another one meanwhile; nothing was saved.")
         before, known = kept.snapshot(), returning.marks_of(kept)

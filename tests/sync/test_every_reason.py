@@ -22,7 +22,7 @@ from nexpura.audience.reasons import CATALOGUE, Reason
 from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.result import Refused
-from nexpura.sync import erasures, explain, outcome
+from nexpura.sync import erasures, explain, outcome, renames
 from nexpura.sync.models import MemberResult
 from tests.sync.conftest import CLERK, Shop
 from tests.sync.test_consent_in_life import choose, mailchimp_is_at, rename
@@ -202,6 +202,17 @@ def erased_there(shop):
     return bea
 
 
+def renamed_there(shop):
+    ada = subscribed(shop)
+    shop.sync()
+    shop.person(ADA, "address", new_email=NEW)
+    return ada
+
+
+def takes_it_over(shop, customer):
+    renames.take_over(shop.tenant, CLERK, customer, NEW)
+
+
 def signs_up(shop, customer):
     shop.person(customer.email, "signup")
 
@@ -227,6 +238,7 @@ CASES: dict[Reason, Case] = {
     Reason.NON_SUBSCRIBED: Case(non_subscribed, signs_up),
     Reason.AWAITING_CONFIRMATION: Case(pending, lambda shop, ada: shop.person(ADA, "confirm")),
     Reason.BRAKE: Case(held_by_the_brake, lambda shop, ada: None, afterwards=Reason.WITHDRAWN, syncs_first=False),
+    Reason.RENAMED: Case(renamed_there, takes_it_over),
     Reason.NEXT_SYNC: Case(changed_and_not_synced, lambda shop, ada: None, syncs_first=False),
 }
 
@@ -307,6 +319,5 @@ def test_a_refusal_of_any_other_kind_fails_with_mailchimps_words_and_without_the
 def test_every_reason_of_the_catalogue_is_brought_about_here_or_named_as_untold():
     of_one_change = {Reason.BUSY, Reason.CHANGED_MEANWHILE, Reason.TAGS, Reason.REFUSED}
     of_an_address_nobody_holds = {Reason.NOT_IN_BOOK, Reason.MOVING}
-    with_buttons_of_its_own = {Reason.RENAMED}
 
-    assert set(CATALOGUE) == set(CASES) | of_one_change | of_an_address_nobody_holds | with_buttons_of_its_own
+    assert set(CATALOGUE) == set(CASES) | of_one_change | of_an_address_nobody_holds

@@ -539,6 +539,24 @@ def test_an_import_that_brings_the_new_address_is_as_good_as_taking_it_over(shop
     assert (known.added_by_us, known.made_for, renames.count(shop.tenant)) == (True, ada.pk, 0)
 
 
+def test_of_two_addresses_a_person_left_only_the_one_they_took_in_the_book_is_ours_again(shop):
+    shop.audience()
+    ada, twin = shop.consenting(ADA), shop.consenting("gusta@inbox.example")
+    shop.sync()
+    shop.person(ADA, "address", new_email=NEW)
+    shop.person("gusta@inbox.example", "address", new_email=NEWER)
+    shop.sync()
+    kept = merged(shop, ada, twin)
+    has_email(kept, NEW)
+
+    shop.sync()
+
+    ours = dict(KnownMember.objects.filter(status="subscribed").values_list("address", "added_by_us"))
+    assert ours == {NEW: True, NEWER: False}
+    assert shop.statuses() == {NEW: "subscribed", NEWER: "subscribed"}
+    settled(shop)
+
+
 def test_the_question_stays_open_for_somebody_else_who_holds_the_old_address(shop):
     shop.audience()
     ada, bea = shop.consenting(ADA, first="Ada"), shop.consenting(ADA, first="Bea")

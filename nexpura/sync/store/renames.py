@@ -17,12 +17,14 @@ def unanswered(tenant_id: int, audience_pk: int) -> QuerySet[KnownMember]:
 
 def follow_the_book(tenant_id: int, audience_pk: int) -> None:
     """Carry over what was ours where the customer whose member it was has the new address now, however they got it."""
-    made_for = unanswered(tenant_id, audience_pk).filter(added_by_us=True, made_for__isnull=False)
-    left = {pk: address for pk, address in made_for.values_list("made_for", "renamed_to") if pk}
-    now_at = Customer.objects.filter(tenant_id=tenant_id, pk__in=list(left)).values_list("pk", "address")
-    arrived = [pk for pk, address in now_at if address == left[pk]]
-    for row in made_for.filter(made_for__in=arrived).order_by("address").select_for_update() if arrived else ():
-        carry_over(row, row.made_for or 0)
+    ours = unanswered(tenant_id, audience_pk).filter(added_by_us=True, made_for__isnull=False)
+    asked = list(ours.values_list("pk", "made_for", "renamed_to"))
+    holders = Customer.objects.filter(tenant_id=tenant_id, pk__in={pk for _, pk, _ in asked})
+    now_at = dict(holders.values_list("pk", "address")) if asked else {}
+    arrived = {pk: customer for pk, customer, address in asked if customer and now_at.get(customer) == address}
+    if arrived:
+        for row in ours.filter(pk__in=list(arrived)).order_by("address").select_for_update():
+            carry_over(row, arrived[row.pk])
 
 
 def carry_over(left: KnownMember, customer_id: int) -> None:
