@@ -250,6 +250,14 @@ def test_what_happens_twice_changes_nothing_the_second_time(emulator, event):
     assert shop.member(ANN).body["last_changed"] == NOON
 
 
+def test_after_their_own_signup_an_address_is_forgotten_no_more(emulator):
+    shop = world(emulator, forgotten=[ANN])
+    shop.happens(ANN, "signup")
+    shop.happens(ANN, "address", new_email="anna@inbox.example")
+
+    assert shop.add(ANN).status == 200
+
+
 def test_a_person_cannot_move_to_a_permanently_deleted_address(emulator):
     shop = world(emulator, {"email_address": ANN}, forgotten=["gone@inbox.example"])
 
