@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mailchimp_emulator.serve import Running
-from nexpura.mailchimp import calls
+from nexpura.mailchimp import calls, webhook
 from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
-from nexpura.mailchimp.errors import AccessLost, AudienceNotFound, NotFound, Refusal, TryLater
+from nexpura.mailchimp.errors import AccessLost, AudienceNotFound, NotFound, Refusal, TryLater, WebhookRefused
 from nexpura.mailchimp.key import ApiKey
 from nexpura.mailchimp.member import Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused
 
+from ..emulator.receiving import quiet, receiving
 from .audiences import AUDIENCE, joining, numbered
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +28,7 @@ FIELDS = [{"tag": "FNAME"}, {"tag": "VISITS", "type": "number"}, {"tag": "SINCE"
 
 
 async def test_our_client_takes_a_whole_tour(emulator, shop, open_client):
-    key = shop(merge_fields=FIELDS, forgotten=[GONE])
+    key = shop(merge_fields=FIELDS, forgotten=[GONE], marketing_permissions=[{"id": "a0a0a0a0a0", "text": "Email"}])
     emulator.control("clock", {"now": NOON.isoformat()})
 
     async with open_client(key) as mailchimp:
@@ -37,6 +39,9 @@ async def test_our_client_takes_a_whole_tour(emulator, shop, open_client):
         await it_opts_out_and_undoes_that(mailchimp)
         await it_cannot_bring_back_who_left(emulator, mailchimp)
         await it_leaves_the_archived_archived(emulator, mailchimp)
+        await it_tags_and_renames(mailchimp)
+        await it_is_told_what_people_do(emulator, mailchimp)
+        await it_forgets(mailchimp)
         await it_tells_who_is_refused_and_why(emulator, mailchimp)
         await it_comes_through_bad_weather(emulator, mailchimp)
         await it_notices_that_the_audience_is_gone(emulator, mailchimp)
@@ -69,6 +74,7 @@ async def it_adds_and_changes_somebody(mailchimp: MailchimpClient) -> None:
         timestamp_opt=granted_at,
         ip_opt="192.0.2.7",
         tags=["VIP"],
+        permissions=["a0a0a0a0a0"],
     )
 
     added = await accepted(mailchimp, join)
@@ -79,12 +85,15 @@ async def it_adds_and_changes_somebody(mailchimp: MailchimpClient) -> None:
     assert (again.id, again.address, again.merge_fields["VISITS"]) == (added.id, ALICE, 4)
     assert updated.merge_fields == {**values, "VISITS": 4, "FNAME": "Alicia"}
     assert await mailchimp.member(AUDIENCE, ALICE) == updated
+    assert await mailchimp.permissions(AUDIENCE) == (("a0a0a0a0a0", "Email"),)
 
 
 async def it_adds_many(mailchimp: MailchimpClient) -> None:
     results = [result async for _, result in mailchimp.send_all(numbered(map(joining, range(1, 41))))]
 
-    assert {result.member.status for result in results if isinstance(result, Accepted)} == {"subscribed"}
+    assert {result.member.status for result in results if isinstance(result, Accepted) and result.member} == {
+        "subscribed"
+    }
     assert len(results) == 40
     assert (await mailchimp.audience(AUDIENCE)).member_count == 41
 
@@ -97,7 +106,7 @@ async def it_reads_everybody_and_what_changed(emulator: Running, mailchimp: Mail
     recent = [page async for page in mailchimp.members(AUDIENCE, since=NOON)]
 
     assert {member.address for member in everybody} == {ALICE, *(f"c{number}@inbox.example" for number in range(1, 41))}
-    assert [page.members for page in recent] == [(changed,)]
+    assert [page.members for page in recent] == [(listed(changed),)]
     assert recent[0].at == LATER
 
 
@@ -131,18 +140,66 @@ async def it_leaves_the_archived_archived(emulator: Running, mailchimp: Mailchim
     happens(emulator, "c1@inbox.example", "archive")
 
     joined = await accepted(mailchimp, joining(1))
-    listed = [member.address async for page in mailchimp.members(AUDIENCE) for member in page.members]
+    present = [member.address async for page in mailchimp.members(AUDIENCE) for member in page.members]
     archived = [page.members async for page in mailchimp.members(AUDIENCE, status="archived")]
 
     assert joined.status == "archived"
-    assert joined.address not in listed
-    assert archived == [(joined,)]
+    assert joined.address not in present
+    assert archived == [(listed(joined),)]
+
+
+async def it_tags_and_renames(mailchimp: MailchimpClient) -> None:
+    before = await mailchimp.member(AUDIENCE, ALICE)
+    assert await mailchimp.send(calls.retag(AUDIENCE, ALICE, add=["Rings"], remove=["VIP"])) == Accepted(None)
+
+    renamed = await accepted(mailchimp, calls.rename(AUDIENCE, ALICE, BOB))
+    again = await mailchimp.send(calls.rename(AUDIENCE, ALICE, BOB))
+    taken = await refusal(mailchimp, calls.rename(AUDIENCE, "c4@inbox.example", BOB))
+
+    assert (renamed.address, renamed.tags, renamed.contact_id) == (BOB, ("Rings",), before.contact_id)
+    assert isinstance(again, Refused)
+    assert isinstance(again.error, NotFound)
+    assert taken is Refusal.EXISTS
+
+
+async def it_is_told_what_people_do(emulator: Running, mailchimp: MailchimpClient) -> None:
+    with receiving() as shop_front:
+        made = await mailchimp.create_webhook(AUDIENCE, shop_front.url)
+        with pytest.raises(WebhookRefused):
+            await mailchimp.create_webhook(AUDIENCE, shop_front.url)
+        await accepted(mailchimp, calls.update_fields(AUDIENCE, BOB, {"VISITS": 6}))  # what we do is not told to us
+        happens(emulator, BOB, "unsubscribe")
+        quiet(emulator)
+        hooks = await mailchimp.webhooks(AUDIENCE)
+        await mailchimp.delete_webhook(AUDIENCE, made.id)
+        await mailchimp.delete_webhook(AUDIENCE, made.id)
+        happens(emulator, BOB, "signup")
+        quiet(emulator)
+
+    [letter] = shop_front.posts
+    delivery = webhook.read(letter.raw)
+    signed = letter.headers["x-mailchimp-signature"]
+    assert (delivery.event, delivery.audience_id, delivery.addresses) == ("unsubscribe", AUDIENCE, (BOB,))
+    assert webhook.verify(signed, letter.raw, made.signing_secret or "", LATER) is webhook.Signature.GENUINE
+    assert [(hook.id, hook.signing_secret) for hook in hooks] == [(made.id, None)]
+    assert await mailchimp.webhooks(AUDIENCE) == ()
+
+
+async def it_forgets(mailchimp: MailchimpClient) -> None:
+    assert await mailchimp.send(calls.forget(AUDIENCE, BOB)) == Accepted(None)
+
+    again = await mailchimp.send(calls.forget(AUDIENCE, BOB))
+    back = await refusal(mailchimp, calls.upsert(AUDIENCE, BOB, merge_fields={}, status_if_new="subscribed"))
+
+    assert isinstance(again, Refused)
+    assert isinstance(again.error, NotFound)
+    assert back is Refusal.FORGOTTEN
 
 
 async def it_tells_who_is_refused_and_why(emulator: Running, mailchimp: MailchimpClient) -> None:
     happens(emulator, "c2@inbox.example", "hard_bounce")
     happens(emulator, "c3@inbox.example", "delete_permanent")
-    wrong = calls.upsert(AUDIENCE, BOB, merge_fields={"SINCE": "yesterday"}, status_if_new="subscribed")
+    wrong = calls.upsert(AUDIENCE, "new@inbox.example", merge_fields={"SINCE": "yesterday"}, status_if_new="subscribed")
 
     refusals = {
         "bounced": await refusal(mailchimp, calls.resubscribe(AUDIENCE, "c2@inbox.example")),
@@ -194,7 +251,13 @@ async def accepted(mailchimp: MailchimpClient, call: Call) -> Member:
     """The member after a call that has to be accepted."""
     result = await mailchimp.send(call)
     assert isinstance(result, Accepted), result
+    assert result.member is not None
     return result.member
+
+
+def listed(member: Member) -> Member:
+    """The member as listings tell it: without permissions."""
+    return replace(member, permissions=())
 
 
 async def refusal(mailchimp: MailchimpClient, call: Call) -> Refusal:
