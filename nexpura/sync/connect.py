@@ -106,7 +106,7 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
         erase.wake(tenant.pk)
         audit.record(tenant, actor, "mailchimp.connected", integration, after=_told(integration))
         listen.see_to(integration, now)
-    return Connected(integration, _also_elsewhere(integration))
+    return Connected(integration, also_elsewhere(integration))
 
 
 def disconnect(tenant: Tenant, actor: Actor) -> None:
@@ -247,7 +247,8 @@ def _told(integration: Integration) -> dict[str, Any]:
     return {key: value for key, value in integration.config.items() if key != "login_id"}
 
 
-def _also_elsewhere(integration: Integration) -> bool:
+def also_elsewhere(integration: Integration) -> bool:
+    """Tell whether another shop of this installation is connected to the same audience (B13)."""
     return (
         Integration.objects.filter(
             kind=MAILCHIMP,

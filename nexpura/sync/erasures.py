@@ -15,7 +15,8 @@ from nexpura.audience.consent import Granted
 from nexpura.audience.facts import AddressFacts
 from nexpura.customers.models import ConsentSource, Customer, Visit
 from nexpura.integrations import vault
-from nexpura.sync import facts, forget
+from nexpura.integrations.models import MAILCHIMP, Integration
+from nexpura.sync import connect, facts, forget
 from nexpura.sync.models import Erasure, KnownAudience, KnownMember
 from nexpura.sync.store import erase as store
 from nexpura.tenants.audit import Actor
@@ -55,6 +56,8 @@ class Outlook:
     """Whether one of them consents there, so that the member stays."""
     left_behind: tuple[str, ...]
     """Audiences that are not connected now, in which the address got mail when we last looked."""
+    also_elsewhere: bool
+    """Whether another shop of this installation uses the connected audience, and so this member (B13)."""
 
 
 def outlook(customer: Customer) -> Outlook:
@@ -74,7 +77,13 @@ def outlook(customer: Customer) -> Outlook:
         sharing=others.customer_ids if others else (),
         member_is_theirs=others is not None and isinstance(consent.decide(others), Granted),
         left_behind=tuple(row.audience.name or row.audience.audience_id for row in elsewhere),
+        also_elsewhere=audience is not None and _also_elsewhere(customer.tenant),
     )
+
+
+def _also_elsewhere(tenant: Tenant) -> bool:
+    integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
+    return integration is not None and connect.also_elsewhere(integration)
 
 
 def _others(customer: Customer) -> AddressFacts | None:
@@ -141,4 +150,6 @@ def addresses_to_do(erasure: Erasure) -> list[str]:
 
 def settle_by_hand(erasure: Erasure, actor: Actor) -> None:
     """End an open erasure because an owner says it is done in Mailchimp; the sealed address goes."""
-    store.done(erasure, actor, ["by_hand"], timezone.now())
+    did = tuple(word for word in erasure.outcomes if word in forget.ACTS)
+    told = replace(store.Told.of(erasure), outcomes=(*did, "by_hand"))
+    store.done(erasure, actor, told, timezone.now())

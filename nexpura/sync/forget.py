@@ -22,12 +22,12 @@ from nexpura.mailchimp import calls, errors
 from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
-from nexpura.mailchimp.member import MergeValue
+from nexpura.mailchimp.member import BY_API, Member, MergeValue
 from nexpura.mailchimp.result import Accepted, Deferred, Refused
 from nexpura.sync import facts, tenth, terms
 from nexpura.sync.models import Erasure
 from nexpura.sync.store import erase
-from nexpura.sync.store.erase import Errand
+from nexpura.sync.store.erase import Errand, Told
 from nexpura.tenants.audit import Actor
 
 logger = logging.getLogger(__name__)
@@ -85,9 +85,18 @@ class _Step:
     act: str
     values: frozenset[str] = frozenset()
     wanted: Mapping[str, str] = field(default_factory=dict)
+    tried_before: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.act} at an address>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Did:
+    """What became of the member at one address, and how Mailchimp replied where we unsubscribed it."""
+
+    word: str
+    opt_outs: frozenset[tuple[datetime, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +116,15 @@ def carry_out(erasure_id: int, now: datetime) -> None:
         return
     over = erase.is_over(erasure.tenant_id, erasure.after_run)  # asked before looking at the member, not after
     try:
-        found, shared = _carried_out(erasure)
+        did, shared = _carried_out(erasure)
     except _CannotNow as turn:
         _put_off(erasure, turn.problem, now)
     else:
-        outcomes = _added_up(erasure.outcomes, found)
+        told = _added_up(Told.of(erasure), did)
         if over:
-            erase.done(erasure, Actor.system("erasure"), outcomes, now, shared)
+            erase.done(erasure, Actor.system("erasure"), told, now, shared)
         else:
-            erase.put_off(erasure, outcomes=outcomes, problem=None, next_try_at=now + LOOK_AGAIN)
+            erase.put_off(erasure, told=told, problem=None, next_try_at=now + LOOK_AGAIN)
     logger.info("erasure %s of tenant %s: try %s", erasure.pk, erasure.tenant_id, erasure.attempts)
 
 
@@ -128,29 +137,31 @@ def pause(attempts: int) -> timedelta:
 def _put_off(erasure: Erasure, problem: Problem, now: datetime) -> None:
     erase.put_off(
         erasure,
-        outcomes=erasure.outcomes,
+        told=Told.of(erasure),
         problem=problem.as_json(now),
         next_try_at=None if problem.waits or problem.failed else now + pause(erasure.attempts),
         failed=problem.failed,
     )
 
 
-def _added_up(before: Sequence[str], now: Sequence[str]) -> list[str]:
-    """Return the outcome for each address: what an earlier try did is not undone by finding it done."""
-    earlier = [*before, *[""] * len(now)]
-    return [was if was in ACTS and is_now not in ACTS else is_now for was, is_now in zip(earlier, now, strict=False)]
+def _added_up(before: Told, now: Sequence[_Did]) -> Told:
+    """Add a try to the earlier ones: what one of them did is not undone by finding it done."""
+    earlier = [*before.outcomes, *[""] * len(now)]
+    words = [was if was in ACTS and is_now.word not in ACTS else is_now.word
+             for was, is_now in zip(earlier, now, strict=False)]  # fmt: skip
+    return Told(tuple(words), before.opt_outs.union(*(did.opt_outs for did in now)))
 
 
 # --- one try --------------------------------------------------------------------------------------
 
 
-def _carried_out(erasure: Erasure) -> tuple[list[str], list[str]]:
+def _carried_out(erasure: Erasure) -> tuple[list[_Did], list[str]]:
     """Return what became of each address, and which of them are in the book for somebody else."""
     errand = _opened(erasure)
     way = _way(erasure)
     steps = [_step(erasure, errand, address, way.terms) for address in errand.addresses]
-    outcomes = _asked_of_mailchimp(way, steps)
-    return outcomes, [step.address for step in steps if step.values]
+    did = _asked_of_mailchimp(way, steps)
+    return did, [step.address for step in steps if step.values]
 
 
 def _opened(erasure: Erasure) -> Errand:
@@ -174,7 +185,8 @@ def _step(erasure: Erasure, errand: Errand, address: str, terms: Terms) -> _Step
     verdict = consent.decide(held)
     if isinstance(verdict, Granted):
         return _Step(address, SHARED, frozenset(errand.values), desired.member_for(verdict, terms).merge_fields)
-    return _Step(address, erasure.choice, frozenset(errand.values if held.customers else ()))
+    values = frozenset(errand.values if held.customers else ())
+    return _Step(address, erasure.choice, values, tried_before=erasure.attempts > 1)
 
 
 def _way(erasure: Erasure) -> _Way:
@@ -209,8 +221,8 @@ def _way(erasure: Erasure) -> _Way:
     return _Way(ApiKey.parse(key_text), integration.config["login_id"], audience.audience_id, under)
 
 
-def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[str]:
-    async def asked(mailchimp: MailchimpClient) -> list[str]:
+def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[_Did]:
+    async def asked(mailchimp: MailchimpClient) -> list[_Did]:
         return [await _taken(mailchimp, way.audience_id, step) for step in steps]
 
     try:
@@ -223,21 +235,30 @@ def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[str]:
         ) from None
 
 
-async def _taken(mailchimp: MailchimpClient, audience_id: str, step: _Step) -> str:
-    """Take one step; returns the word for what became of the member."""
-    if step.act == Erasure.Choice.DELETE:
-        return await _sent(mailchimp, calls.forget(audience_id, step.address), DELETED)
+async def _taken(mailchimp: MailchimpClient, audience_id: str, step: _Step) -> _Did:
+    """Take one step; returns what became of the member."""
     try:
+        if step.act == Erasure.Choice.DELETE:
+            await _sent(mailchimp, calls.forget(audience_id, step.address))
+            return _Did(DELETED)
         member = await mailchimp.member(audience_id, step.address)
+        did = {Erasure.Choice.KEEP: KEPT, SHARED: SHARED}.get(step.act, NOT_MAILED)
+        if step.act == Erasure.Choice.UNSUBSCRIBE and member.status in diff.MAILABLE:
+            did, member = UNSUBSCRIBED, await _sent(mailchimp, calls.unsubscribe(audience_id, step.address)) or member
+        elif did == NOT_MAILED and step.tried_before and member.unsubscribe_reason == BY_API:
+            did = UNSUBSCRIBED  # by an earlier try, whose reply was lost
+        opt_outs = {_moment(member)} if did == UNSUBSCRIBED else set()
+        fields = _without_them(member.merge_fields, step)
+        if fields and did != KEPT:
+            call = calls.update_fields(audience_id, step.address, fields, lift_required=True)
+            member = await _sent(mailchimp, call) or member
+        return _Did(did, frozenset(opt_outs | {_moment(member)} if opt_outs else ()))
     except errors.NotFound:
-        return ABSENT
-    did = {Erasure.Choice.KEEP: KEPT, SHARED: SHARED}.get(step.act, NOT_MAILED)
-    if step.act == Erasure.Choice.UNSUBSCRIBE and member.status in diff.MAILABLE:
-        did = await _sent(mailchimp, calls.unsubscribe(audience_id, step.address), UNSUBSCRIBED)
-    fields = _without_them(member.merge_fields, step)
-    if fields and did != KEPT:
-        await _sent(mailchimp, calls.update_fields(audience_id, step.address, fields, lift_required=True), did)
-    return did
+        return _Did(ABSENT)
+
+
+def _moment(member: Member) -> tuple[datetime, str]:
+    return member.last_changed, member.unsubscribe_reason or ""
 
 
 def _without_them(held: Mapping[str, MergeValue], step: _Step) -> dict[str, str]:
@@ -249,12 +270,10 @@ def _without_them(held: Mapping[str, MergeValue], step: _Step) -> dict[str, str]
     }
 
 
-async def _sent(mailchimp: MailchimpClient, call: Call, done: str) -> str:
+async def _sent(mailchimp: MailchimpClient, call: Call) -> Member | None:
     match await mailchimp.send(call):
-        case Accepted():
-            return done
-        case Refused(errors.NotFound()):
-            return ABSENT
+        case Accepted(member):
+            return member
         case Refused(error) | Deferred(error):
             raise error
 

@@ -337,6 +337,8 @@ class Erasure(models.Model):
     state = models.CharField(max_length=12, choices=State.choices)
     outcomes: ArrayField[list[str], list[str]] = ArrayField(models.CharField(max_length=20), default=list)
     """What became of the member, a word for each of the addresses (`nexpura.sync.erasures.OUTCOMES`)."""
+    opt_outs: models.JSONField[Any, Any] = models.JSONField(default=list)
+    """Mailchimp's moment and words in each reply to our unsubscribe, by which a reading knows it for nobody's no."""
     requested_at = models.DateTimeField(db_default=Now())
     requested_by = models.CharField(max_length=254)
     done_at = models.DateTimeField(null=True)

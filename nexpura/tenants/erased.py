@@ -1,6 +1,6 @@
 """Who was erased, by keyed hashes only (B11): enough to know somebody again, not enough to find anybody.
 
-    by_address, by_number, by_name    what a person is recognised by, as one text each
+    by_address, by_number, ...        what a person is recognised by, as one text each
     remember                          when they are erased
     among                             which of such texts belong to somebody who was erased, and since when
 
@@ -50,6 +50,11 @@ def by_number(external_id: str) -> str:
 def by_name(first_key: str, last_key: str, phone: str) -> str:
     """Recognised by folded names and phone: for people of whom there is neither address nor number."""
     return f"name\0{first_key}\0{last_key}\0{phone}"
+
+
+def by_contact(contact_id: str) -> str:
+    """Recognised by Mailchimp's id of a contact, which stays when the person changes their address there."""
+    return f"contact\0{contact_id}"
 
 
 def remember(tenant: Tenant, people: Mapping[str, datetime | None], now: datetime) -> None:

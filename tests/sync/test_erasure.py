@@ -65,6 +65,11 @@ def erased_for(shop: Shop, customer: Customer, choice: str = "unsubscribe") -> E
     return erasures.erase(shop.tenant, CLERK, customer.pk, choice)
 
 
+def later() -> None:
+    """Let Mailchimp's clock, which counts whole seconds, move on."""
+    time.sleep(1.1)
+
+
 def carry_out(erasure: Erasure, at: datetime | None = None) -> Erasure:
     """Make the try that the job makes."""
     forget.carry_out(erasure.pk, at or datetime.now(UTC))
@@ -151,6 +156,17 @@ def test_a_member_kept_in_mailchimp_is_not_read_into_our_records_again(shop, ada
 
     assert shop.statuses()[ADA] == "subscribed"
     assert tables_that_name(*NAMES) == set()
+
+
+def test_a_member_kept_who_changes_their_address_in_mailchimp_is_not_read_in_under_the_new_one(shop, ada):
+    shop.sync()
+    erased_for(shop, ada, "keep")
+    shop.person(ADA, "address", new_email="lovelace@inbox.example")
+
+    shop.sync()
+
+    assert shop.statuses() == {"lovelace@inbox.example": "subscribed"}
+    assert tables_that_name(*NAMES, "lovelace") == set()
 
 
 def test_what_happened_stays_in_the_audit_trail_without_what_was_written(shop, ada):
@@ -419,6 +435,75 @@ def test_a_no_said_for_a_shared_address_outlives_the_one_who_said_it(shop, ada):
     assert (first, shop.statuses()) == ({}, {ADA: "subscribed"})
 
 
+# --- the opt-out is the erased person's, and nobody else's no ---------------------------------------
+
+
+@pytest.fixture
+def ben_was_never_asked(shop, ada) -> Customer:
+    """Somebody at the address of Ada, who is in the audience."""
+    ben = shop.customer(ADA, first="Ben")
+    shop.sync()
+    later()
+    return ben
+
+
+def test_our_opt_out_of_an_erased_person_is_no_withdrawal_of_whoever_shared_the_address(shop, ada, ben_was_never_asked):
+    carry_out(erased_for(shop, ada))
+
+    shop.sync()
+
+    ben = Customer.objects.get()
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert (ben.consent_state, ConsentEvent.objects.count()) == ("never", 0)
+
+
+def test_it_is_none_either_if_the_audience_is_read_before_we_know_that_it_landed(
+    shop, ada, ben_was_never_asked, settings
+):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.emulator.control(
+        "faults", [{"kind": "reset", "method": "PATCH", "path": ".*members.*", "every": 1, "when": "after"}]
+    )
+    erasure = carry_out(erased_for(shop, ada))
+    in_doubt = erasure.state
+    shop.emulator.control("faults", [])
+
+    shop.sync()
+    carry_out(erasure, datetime.now(UTC) + timedelta(minutes=5))
+    shop.tenant.known_audiences.update(full_read_at=datetime.now(UTC), read_through=None)
+    shop.sync()
+
+    assert (in_doubt, erasure.state, erasure.outcomes) == ("pending", "done", ["unsubscribed"])
+    assert Customer.objects.get().consent_state == "never"
+
+
+def test_a_no_that_the_person_at_the_shared_address_says_themselves_is_heard_all_the_same(
+    shop, ada, ben_was_never_asked
+):
+    carry_out(erased_for(shop, ada, "keep"))
+    shop.person(ADA, "unsubscribe")
+
+    shop.sync()
+
+    assert Customer.objects.get().consent_state == "withdrawn"
+
+
+def test_another_shop_on_the_same_audience_does_not_take_it_for_its_customers_no(shop, ada, other_tenant):
+    theirs = Shop(other_tenant, shop.emulator)
+    theirs.connect()
+    bea = theirs.consenting(ADA, first="Bea")
+    shop.sync()
+    theirs.sync()
+    later()
+    carry_out(erased_for(shop, ada))
+
+    theirs.sync()
+
+    bea.refresh_from_db()
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert bea.consent_state == "granted"
+
+
 # --- Mailchimp away, the key gone, the worker killed ----------------------------------------------
 
 
@@ -600,9 +685,9 @@ def test_a_person_at_a_page_and_an_erasure_take_one_place_together(shop, ada):
 # --- a run at the same moment ---------------------------------------------------------------------
 
 
-def _while_sending(shop: Shop, act) -> SyncRun:
+def _while_sending(shop: Shop, act, takes: int = 400) -> SyncRun:
     """Start a run with slow calls, and do something as soon as it sends."""
-    shop.emulator.control("latency", [{"method": "PUT", "path": ".*", "base_ms": 400}])
+    shop.emulator.control("latency", [{"method": "PUT", "path": ".*", "base_ms": takes}])
     with transaction.atomic():
         run, _ = runs.create(shop.tenant, CLERK, "manual", past_brake=True)
     worker = threading.Thread(target=lambda: asyncio.run(run_sync(run.pk, clock=Clock())))
@@ -623,7 +708,7 @@ def test_an_erasure_during_a_run_is_not_undone_by_it(shop, ada, choice):
         done.append(erased_for(shop, ada, choice))
         carry_out(done[0])  # finds nobody yet: the call that adds them is on its way
 
-    run = _while_sending(shop, erase)
+    run = _while_sending(shop, erase, takes=1500)
     erasure = done[0]
     meanwhile = (erasure.state, erasure.sealed is not None)
     added = ADA in shop.statuses()
@@ -725,7 +810,7 @@ def test_somebody_deleted_permanently_who_comes_back_is_told_that_only_they_can_
 def test_an_unsubscribed_member_is_not_subscribed_again_because_its_person_came_back(shop, ada, tmp_path):
     shop.sync()
     carry_out(erased_for(shop, ada))
-    time.sleep(1.1)  # Mailchimp's clock counts whole seconds
+    later()
     imported(shop, tmp_path, f"J-1878,Ada,Quill,{ADA},,yes,{datetime.now(UTC).isoformat()}")
 
     run = shop.sync()

@@ -99,6 +99,14 @@ def test_the_member_is_not_promised_to_somebody_whom_the_erased_persons_no_holds
     assert "theirs from now on" not in page
 
 
+def test_it_warns_that_another_shop_uses_the_same_audience(shop, there, other_tenant, as_alice):
+    alone = as_alice.sees(f"/customers/{there.pk}/erase")
+    Shop(other_tenant, shop.emulator).connect()
+
+    assert "also connected elsewhere" not in alone
+    assert "also connected elsewhere in this installation" in as_alice.sees(f"/customers/{there.pk}/erase")
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("typed", ["Ada  quill", " ADA QUILL ", "{pk}", "#{pk}"])
 def test_the_name_or_the_number_confirms_it(ada, as_alice, typed):

@@ -84,6 +84,7 @@ class Migration(migrations.Migration):
                         base_field=models.CharField(max_length=20), default=list, size=None
                     ),
                 ),
+                ("opt_outs", models.JSONField(default=list)),
                 ("requested_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("requested_by", models.CharField(max_length=254)),
                 ("done_at", models.DateTimeField(null=True)),

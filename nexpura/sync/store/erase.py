@@ -93,7 +93,8 @@ def erase(tenant: Tenant, actor: Actor, customer_id: int, choice: str) -> Erasur
         erased.remember(tenant, _marks(person, now), now)
         _forget(person)
         if erasure.state == Erasure.State.PENDING:
-            _seal(erasure, errand)
+            erasure.sealed = _sealed(erasure, errand)
+            erasure.save(update_fields=["sealed"])
             queue.enqueue_erasure(erasure)
         told = {"receipt": erasure.number, "customer_id": customer_id, "member": choice}
         audit.record(tenant, actor, "customer.erased", erasure, after=told)
@@ -285,6 +286,8 @@ def _marks(person: Person, now: datetime) -> dict[str, datetime | None]:
     marks: dict[str, datetime | None] = dict.fromkeys(returning.marks_of(person.customer), now)
     marks |= {erased.by_number(number): now for number in person.numbers}
     marks |= {erased.by_address(address): now for address in person.own}
+    contacts = _members(person.customer, person.own).filter(address__in=sorted(person.own)).exclude(contact_id="")
+    marks |= {erased.by_contact(contact): now for contact in contacts.values_list("contact_id", flat=True)}
     marks |= {erased.by_address(address): last_no(person.customer, address) for address in person.shared}
     return marks
 
@@ -334,9 +337,30 @@ def _forget_fields(tenant_id: int, shared: Sequence[str]) -> None:
 # --- until Mailchimp has been told ----------------------------------------------------------------
 
 
-def _seal(erasure: Erasure, errand: Errand) -> None:
-    erasure.sealed = vault.seal(json.dumps(asdict(errand)), tenant_id=erasure.tenant_id, row_id=erasure.pk, field=FIELD)
-    erasure.save(update_fields=["sealed"])
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of how the member fared, over all tries.
+
+    `outcomes` has a word for each address, `opt_outs` Mailchimp's moment and words in the replies to our unsubscribe.
+    """
+
+    outcomes: tuple[str, ...]
+    opt_outs: frozenset[tuple[datetime, str]] = frozenset()
+
+    @classmethod
+    def of(cls, erasure: Erasure) -> Told:
+        """What earlier tries found."""
+        moments = {(datetime.fromisoformat(one["changed"]), one["words"]) for one in erasure.opt_outs}
+        return cls(tuple(erasure.outcomes), frozenset(moments))
+
+    def as_kept(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Return the values of the two columns."""
+        kept = [{"changed": changed.isoformat(), "words": words} for changed, words in sorted(self.opt_outs)]
+        return [*self.outcomes], kept
+
+
+def _sealed(erasure: Erasure, errand: Errand) -> bytes:
+    return vault.seal(json.dumps(asdict(errand)), tenant_id=erasure.tenant_id, row_id=erasure.pk, field=FIELD)
 
 
 def open_errand(erasure: Erasure) -> Errand:
@@ -353,10 +377,11 @@ def seal_anew() -> int:
         if erasure.sealed is None or bytes(erasure.sealed).startswith(vault.of_today()):
             continue
         try:
-            _seal(erasure, open_errand(erasure))
+            sealed = _sealed(erasure, open_errand(erasure))
         except vault.CannotOpen:
             continue  # told by the next try
-        resealed += 1
+        # Unless it was done meanwhile.
+        resealed += Erasure.objects.filter(pk=erasure.pk, sealed=erasure.sealed).update(sealed=sealed)
     return resealed
 
 
@@ -376,7 +401,7 @@ def take(erasure_id: int, now: datetime, claim: timedelta) -> Erasure | None:
 def put_off(
     erasure: Erasure,
     *,
-    outcomes: Sequence[str],
+    told: Told,
     problem: dict[str, Any] | None,
     next_try_at: datetime | None,
     failed: bool = False,
@@ -387,13 +412,14 @@ def put_off(
         if held is None:
             return
         held.state = Erasure.State.FAILED if failed else Erasure.State.PENDING
-        held.outcomes, held.problem, held.next_try_at = list(outcomes), problem, next_try_at
-        held.save(update_fields=["state", "outcomes", "problem", "next_try_at"])
+        held.outcomes, held.opt_outs = told.as_kept()
+        held.problem, held.next_try_at = problem, next_try_at
+        held.save(update_fields=["state", "outcomes", "opt_outs", "problem", "next_try_at"])
         if next_try_at and not failed:
             queue.enqueue_erasure(held, at=next_try_at)
 
 
-def done(erasure: Erasure, actor: Actor, outcomes: Sequence[str], now: datetime, shared: Sequence[str] = ()) -> None:
+def done(erasure: Erasure, actor: Actor, told: Told, now: datetime, shared: Sequence[str] = ()) -> None:
     """End an erasure: what became of the member is kept, the address is not.
 
     At `shared` addresses, those of others, a sync may have read the old names meanwhile: they are forgotten again.
@@ -402,9 +428,10 @@ def done(erasure: Erasure, actor: Actor, outcomes: Sequence[str], now: datetime,
         held = _still_open(erasure)
         if held is None:
             return
-        held.state, held.outcomes, held.done_at = Erasure.State.DONE, list(outcomes), now
+        held.state, held.done_at = Erasure.State.DONE, now
+        held.outcomes, held.opt_outs = told.as_kept()
         held.sealed, held.problem, held.next_try_at = None, None, None
-        held.save(update_fields=["state", "outcomes", "done_at", "sealed", "problem", "next_try_at"])
+        held.save(update_fields=["state", "outcomes", "opt_outs", "done_at", "sealed", "problem", "next_try_at"])
         _forget_fields(held.tenant_id, shared)
         audit.record(
             held.tenant,

@@ -15,7 +15,7 @@ from nexpura.audience.desired import Terms
 from nexpura.customers import ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.mailchimp.member import Audience, Member, MergeField
+from nexpura.mailchimp.member import BY_API, Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import webhooks
@@ -110,8 +110,12 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
 def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
     """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records."""
     erased.hold_still(tenant_id)
-    known = erased.among(tenant_id, map(erased.by_address, newest))
-    gone = {address for address in newest if erased.by_address(address) in known}
+    marks = {
+        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
+        for address, member in newest.items()
+    }  # a blank contact is nobody's
+    known = erased.among(tenant_id, set().union(*marks.values())).keys()
+    gone = {address for address, own in marks.items() if own & known}
     if not gone:
         return newest
     gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__in=gone).values_list("address", flat=True))
@@ -133,6 +137,7 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
                 "contacts": [member.contact_id for member in newest.values()],
                 "moments": [member.last_changed for member in newest.values()],
                 "words": [member.unsubscribe_reason or "" for member in newest.values()],
+                "by_api": BY_API,
             },
         )
         return dict(cursor.fetchall())
@@ -190,6 +195,14 @@ _MIRROR = """
                    SELECT 1 FROM ours AS o JOIN sync_knownmember AS k ON k.tenant_id = o.tenant_id
                        AND k.audience_id = o.id AND k.address = d.address
                    WHERE o.id <> %(audience)s AND (k.opt_out ->> 'changed')::timestamptz = d.last_changed)
+               AND NOT EXISTS (  -- the opt-out of somebody erased; while that is tried and not known yet, perhaps
+                   SELECT 1 FROM sync_erasure AS e JOIN ours AS o ON o.tenant_id = e.tenant_id AND o.id = e.audience_id
+                   JOIN seen AS s ON s.address = d.address
+                   WHERE EXISTS (
+                          SELECT 1 FROM jsonb_array_elements(e.opt_outs) AS t (told)
+                          WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
+                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND s.words = %(by_api)s
+                         AND d.last_changed >= e.requested_at - interval '1 minute')
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
 
