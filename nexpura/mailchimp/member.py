@@ -37,9 +37,6 @@ AUDIENCE_FIELDS: Final = (
     "stats.cleaned_count",
 )
 
-BY_API: Final = "N/A (Unsubscribed by admin)"
-"""Mailchimp's `unsubscribe_reason` of a member whom a call unsubscribed, or the merchant, but never the person."""
-
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

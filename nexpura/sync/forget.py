@@ -22,7 +22,7 @@ from nexpura.mailchimp import calls, errors
 from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
-from nexpura.mailchimp.member import BY_API, Member, MergeValue
+from nexpura.mailchimp.member import Member, MergeValue
 from nexpura.mailchimp.result import Accepted, Deferred, Refused
 from nexpura.sync import facts, tenth, terms
 from nexpura.sync.models import Erasure
@@ -54,6 +54,8 @@ class Problem:
     remedy: str
     waits: bool = False
     failed: bool = False
+    in_doubt: bool = False
+    """Whether Mailchimp may have done it all the same."""
 
     def as_json(self, now: datetime) -> dict[str, Any]:
         return {
@@ -61,6 +63,7 @@ class Problem:
             "title": self.title,
             "detail": self.detail,
             "remedy": self.remedy,
+            "in_doubt": self.in_doubt,
             "at": now.isoformat(),
         }
 
@@ -85,7 +88,7 @@ class _Step:
     act: str
     values: frozenset[str] = frozenset()
     wanted: Mapping[str, str] = field(default_factory=dict)
-    tried_before: bool = False
+    in_doubt: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.act} at an address>"
@@ -186,7 +189,7 @@ def _step(erasure: Erasure, errand: Errand, address: str, terms: Terms) -> _Step
     if isinstance(verdict, Granted):
         return _Step(address, SHARED, frozenset(errand.values), desired.member_for(verdict, terms).merge_fields)
     values = frozenset(errand.values if held.customers else ())
-    return _Step(address, erasure.choice, values, tried_before=erasure.attempts > 1)
+    return _Step(address, erasure.choice, values, in_doubt=erase.in_doubt(erasure))
 
 
 def _way(erasure: Erasure) -> _Way:
@@ -245,7 +248,7 @@ async def _taken(mailchimp: MailchimpClient, audience_id: str, step: _Step) -> _
         did = {Erasure.Choice.KEEP: KEPT, SHARED: SHARED}.get(step.act, NOT_MAILED)
         if step.act == Erasure.Choice.UNSUBSCRIBE and member.status in diff.MAILABLE:
             did, member = UNSUBSCRIBED, await _sent(mailchimp, calls.unsubscribe(audience_id, step.address)) or member
-        elif did == NOT_MAILED and step.tried_before and member.unsubscribe_reason == BY_API:
+        elif did == NOT_MAILED and step.in_doubt and member.status == "unsubscribed":
             did = UNSUBSCRIBED  # by an earlier try, whose reply was lost
         opt_outs = {_moment(member)} if did == UNSUBSCRIBED else set()
         fields = _without_them(member.merge_fields, step)
@@ -287,6 +290,7 @@ def problem_of(error: errors.MailchimpError) -> Problem:
                 "Mailchimp does not answer",
                 f"The last answer was: {error}.",
                 "Nothing to do: it is tried again by itself.",
+                in_doubt=error.perhaps_done,
             )
         case errors.AccessLost():
             return Problem(

@@ -350,7 +350,7 @@ class Erasure(models.Model):
     after_run = models.BigIntegerField(null=True)
     """A run that had a change of this person under way: until it is over, what is done may have to be done again."""
     problem: models.JSONField[Any, Any] = models.JSONField(null=True)
-    """`code`, `title`, `detail`, `remedy`, `at` of the last try that did not succeed."""
+    """`code`, `title`, `detail`, `remedy`, `in_doubt`, `at` of the last try that did not succeed."""
     consent: models.JSONField[Any, Any] = models.JSONField(default=list)
 
     class Meta:

@@ -654,6 +654,29 @@ def test_a_job_that_was_lost_or_killed_half_way_is_made_again(shop, ada):
     assert shop.statuses()[ADA] == "unsubscribed"
 
 
+def test_what_a_killed_try_did_is_known_for_its_doing(shop, ada):
+    shop.sync()
+    erasure = erased_for(shop, ada)
+    store.take(erasure.pk, datetime.now(UTC), forget.CLAIM)
+    shop.person(ADA, "unsubscribe_admin")  # as the call does that the killed worker had sent
+
+    carry_out(erasure, datetime.now(UTC) + forget.CLAIM)
+
+    assert (erasure.outcomes, len(erasure.opt_outs)) == (["unsubscribed"], 1)
+
+
+def test_somebody_who_left_by_themselves_meanwhile_was_not_unsubscribed_by_us(shop, ada):
+    shop.sync()
+    shop.emulator.control("faults", [{"kind": "429", "path": ".*members.*", "every": 1}])
+    erasure = carry_out(erased_for(shop, ada))
+    shop.emulator.control("faults", [])
+    shop.person(ADA, "unsubscribe")
+
+    carry_out(erasure, datetime.now(UTC) + timedelta(minutes=1))
+
+    assert (erasure.state, erasure.outcomes, erasure.opt_outs) == ("done", ["not_mailed"], [])
+
+
 def test_two_workers_do_not_carry_out_one_erasure_at_once(shop, ada):
     erasure = erased_for(shop, ada)
 

@@ -386,16 +386,26 @@ def seal_anew() -> int:
 
 
 def take(erasure_id: int, now: datetime, claim: timedelta) -> Erasure | None:
-    """Take an erasure for one try, so that no other begins within `claim`; None: it is not due, or it is done."""
+    """Take an erasure for one try, so that no other begins within `claim`; None: it is not due, or it is done.
+
+    The problem of the last try is returned with it; a try that is killed leaves none.
+    """
     with transaction.atomic():
         due = Erasure.objects.select_for_update().filter(state=Erasure.State.PENDING, next_try_at__lte=now)
         erasure = due.filter(pk=erasure_id).first()
         if erasure is None:
             return None
-        erasure.attempts += 1
-        erasure.next_try_at = now + claim
-        erasure.save(update_fields=["attempts", "next_try_at"])
+        last = erasure.problem
+        erasure.attempts, erasure.next_try_at, erasure.problem = erasure.attempts + 1, now + claim, None
+        erasure.save(update_fields=["attempts", "next_try_at", "problem"])
+    erasure.problem = last
     return erasure
+
+
+def in_doubt(erasure: Erasure) -> bool:
+    """Tell whether an earlier try may have done what nobody knows of: its reply was lost, or its worker was killed."""
+    unknown = erasure.problem is None or bool(erasure.problem.get("in_doubt"))
+    return erasure.attempts > 1 and not erasure.outcomes and unknown
 
 
 def put_off(

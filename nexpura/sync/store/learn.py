@@ -15,7 +15,7 @@ from nexpura.audience.desired import Terms
 from nexpura.customers import ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.mailchimp.member import BY_API, Audience, Member, MergeField
+from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import webhooks
@@ -137,7 +137,6 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
                 "contacts": [member.contact_id for member in newest.values()],
                 "moments": [member.last_changed for member in newest.values()],
                 "words": [member.unsubscribe_reason or "" for member in newest.values()],
-                "by_api": BY_API,
             },
         )
         return dict(cursor.fetchall())
@@ -201,7 +200,7 @@ _MIRROR = """
                    WHERE EXISTS (
                           SELECT 1 FROM jsonb_array_elements(e.opt_outs) AS t (told)
                           WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
-                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND s.words = %(by_api)s
+                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
                          AND d.last_changed >= e.requested_at - interval '1 minute')
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
