@@ -11,6 +11,7 @@ from nexpura.audience.desired import MAPPING, SOURCES
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience
+from nexpura.sync.store.connected import audience_of
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
@@ -54,14 +55,10 @@ class Choices:
 def of(tenant: Tenant) -> Choices | None:
     """Return what is chosen for the connected audience; None when not connected."""
     integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
-    if integration is None or not integration.is_connected:
+    audience = audience_of(integration)
+    if integration is None or audience is None:
         return None
     config = integration.config
-    audience = KnownAudience.objects.filter(
-        tenant=tenant, data_centre=config["data_centre"], audience_id=config["audience_id"]
-    ).first()
-    if audience is None:
-        return None
     mapping = config.get("mapping") or MAPPING
     meant = config.get("permissions", ())
     fields = tuple(

@@ -19,6 +19,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import connect, facts, forget
 from nexpura.sync.models import Erasure, KnownAudience, KnownMember
 from nexpura.sync.store import erase as store
+from nexpura.sync.store.connected import connected_audience
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
 
@@ -62,7 +63,7 @@ class Outlook:
 
 def outlook(customer: Customer) -> Outlook:
     """Return what erasing this customer would concern, as things stand."""
-    audience = store.connected_audience(customer.tenant)
+    audience = connected_audience(customer.tenant)
     members = KnownMember.objects.filter(tenant=customer.tenant, address=customer.address).exclude(address="")
     known = members.filter(audience=audience).first() if audience else None
     elsewhere = members.filter(status__in=diff.MAILABLE).exclude(audience=audience).select_related("audience")

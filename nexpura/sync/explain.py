@@ -17,6 +17,7 @@ from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
 from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.sync.store.connected import audience_of
 from nexpura.tenants.models import Tenant
 
 
@@ -142,14 +143,3 @@ def _consent(verdict: Verdict) -> str:
     if isinstance(verdict, Granted):
         return "granted"
     return "withdrawn" if verdict.withdrawal else "never asked"
-
-
-def audience_of(integration: Integration | None) -> KnownAudience | None:
-    """Return what we know of the audience that is connected now; None while none is."""
-    if integration is None or not integration.is_connected:
-        return None
-    return KnownAudience.objects.filter(
-        tenant_id=integration.tenant_id,
-        data_centre=integration.config["data_centre"],
-        audience_id=integration.config["audience_id"],
-    ).first()

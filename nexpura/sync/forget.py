@@ -27,6 +27,7 @@ from nexpura.mailchimp.result import Accepted, Deferred, Refused
 from nexpura.sync import facts, tenth, terms
 from nexpura.sync.models import Erasure
 from nexpura.sync.store import erase
+from nexpura.sync.store.connected import audience_of
 from nexpura.sync.store.erase import Errand, Told
 from nexpura.tenants.audit import Actor
 
@@ -195,7 +196,7 @@ def _step(erasure: Erasure, errand: Errand, address: str, terms: Terms) -> _Step
 def _way(erasure: Erasure) -> _Way:
     integration = Integration.objects.filter(tenant_id=erasure.tenant_id, kind=MAILCHIMP).first()
     sealed = integration.config_encrypted if integration and integration.is_connected else None
-    audience = erase.audience_of(integration) if integration and sealed else None
+    audience = audience_of(integration) if sealed else None
     if integration is None or sealed is None or audience is None or audience.pk != erasure.audience_id:
         raise _CannotNow(
             Problem(

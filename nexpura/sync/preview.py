@@ -15,6 +15,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
 from nexpura.sync.models import AddressStanding, DirtyAddress, KnownAudience, StandingCount
 from nexpura.sync.runs import NotConnectedError
+from nexpura.sync.store.connected import audience_of
 from nexpura.sync.store.records import kind_of
 from nexpura.tenants.models import Tenant
 
@@ -42,11 +43,9 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
     others. Raises `NotConnectedError`.
     """
     integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
-    if integration is None or not integration.is_connected:
+    audience = audience_of(integration)
+    if integration is None or audience is None:
         raise NotConnectedError
-    audience = KnownAudience.objects.get(
-        tenant=tenant, data_centre=integration.config["data_centre"], audience_id=integration.config["audience_id"]
-    )
     counted, looked_at, more = _counted(tenant, audience, terms.of(audience, integration.config), at_most)
     numbers = {
         "add": counted["would_add"],

@@ -12,10 +12,9 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from nexpura.customers import former, intake
 from nexpura.customers.models import Customer
-from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync.explain import audience_of
 from nexpura.sync.models import KnownMember
 from nexpura.sync.store import renames, standings
+from nexpura.sync.store.connected import connected_audience
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
@@ -133,5 +132,5 @@ def _of_the_book(tenant: Tenant) -> QuerySet[KnownMember]:
 
 def _unanswered(tenant: Tenant) -> QuerySet[KnownMember]:
     """Return the open questions of the audience that is connected."""
-    audience = audience_of(Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first())
+    audience = connected_audience(tenant)
     return renames.unanswered(tenant.pk, audience.pk) if audience else KnownMember.objects.none()

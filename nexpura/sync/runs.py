@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import queue, schedule
-from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.sync.models import SyncRun
+from nexpura.sync.store.connected import audience_of
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
@@ -27,16 +28,12 @@ def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool) -> t
     row is locked while we look. Call inside a transaction. Raises `NotConnectedError`.
     """
     integration = Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP).first()
-    if integration is None or not integration.is_connected:
+    audience = audience_of(integration)
+    if audience is None:
         raise NotConnectedError
     active = tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).first()
     if active:
         return active, False
-    audience = KnownAudience.objects.get(
-        tenant=tenant,
-        data_centre=integration.config["data_centre"],
-        audience_id=integration.config["audience_id"],
-    )
     run = SyncRun.objects.create(
         tenant=tenant, audience=audience, trigger=trigger, actor_name=actor.name, past_brake=past_brake
     )

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from nexpura.integrations import vault
-from nexpura.integrations.models import Integration
+from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync.models import KnownAudience
+from nexpura.tenants.models import Tenant
+
+
+def connected_audience(tenant: Tenant) -> KnownAudience | None:
+    """Return the audience the tenant is connected to now."""
+    return audience_of(Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first())
 
 
 def key_of(integration: Integration) -> str | None:
@@ -22,9 +28,9 @@ def key_of(integration: Integration) -> str | None:
         return None
 
 
-def audience_of(integration: Integration) -> KnownAudience | None:
-    """Return what is known of the audience it is connected to; None if it is not connected."""
-    if not integration.is_connected:
+def audience_of(integration: Integration | None) -> KnownAudience | None:
+    """Return what is known of the audience it is connected to; None if there is none, or it is not connected."""
+    if integration is None or not integration.is_connected:
         return None
     return KnownAudience.objects.filter(
         tenant_id=integration.tenant_id,

@@ -35,6 +35,7 @@ from nexpura.sync.models import (
     SyncRun,
 )
 from nexpura.sync.store import standings
+from nexpura.sync.store.connected import connected_audience
 from nexpura.tenants import audit, erased, vault
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import AuditEvent, Tenant
@@ -118,21 +119,6 @@ def _hold(tenant: Tenant, customer_id: int) -> datetime:
 
 
 # --- who it is about ------------------------------------------------------------------------------
-
-
-def connected_audience(tenant: Tenant) -> KnownAudience | None:
-    """Return the audience the tenant is connected to now."""
-    integration = Integration.objects.filter(tenant=tenant, kind=MAILCHIMP).first()
-    return audience_of(integration) if integration and integration.is_connected else None
-
-
-def audience_of(integration: Integration) -> KnownAudience:
-    """Return the audience a connected integration is for."""
-    return KnownAudience.objects.get(
-        tenant_id=integration.tenant_id,
-        data_centre=integration.config["data_centre"],
-        audience_id=integration.config["audience_id"],
-    )
 
 
 def person_of(customer: Customer) -> Person:
