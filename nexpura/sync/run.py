@@ -13,11 +13,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Undo
+from nexpura.audience.diff import MAILABLE
+from nexpura.audience.member import Status
+from nexpura.audience.plan import Ask, Change, OptOut, Undo
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
+from nexpura.mailchimp.member import Member
 from nexpura.mailchimp.result import Deferred, Refused, Result
 from nexpura.sync import endings, line, listen, store
 from nexpura.sync.clock import Clock
@@ -207,18 +210,33 @@ async def _cleared(
 
 
 async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, work: Work) -> bool:
-    """Look at the member once more before an undo: it goes ahead only where nobody acted since our opt-out."""
-    if not isinstance(work.change, Undo):
+    """Look at the member once more before a call that overwrites what the person may have said meanwhile.
+
+    An undo goes ahead only where nobody acted since our opt-out, a question only to somebody who is still not mailed,
+    an opt-out of somebody of whom nothing is known only where there is a member who is.
+    """
+    if not isinstance(work.change, Undo | Ask) and not _is_about_an_unknown(work.change):
         return True
     try:
         member = await mailchimp.member(run.audience_id, work.address)
     except errors.NotFound as gone:
         await _settle(run, clock, [(work, Refused(gone))])
         return False
-    if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
+    if _is_as_it_should_be(work.change, member):
         return True
     await from_db(store.settle_touched)(run, work, member)
     return False
+
+
+def _is_about_an_unknown(change: Change) -> bool:
+    return isinstance(change, OptOut) and change.before is Status.ABSENT
+
+
+def _is_as_it_should_be(change: Change, member: Member) -> bool:
+    if isinstance(change, OptOut):
+        return Status(member.status) in MAILABLE
+    untouched = not isinstance(change, Undo) or member.last_changed == change.unchanged_since
+    return member.status == Status.UNSUBSCRIBED and untouched
 
 
 async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending | None]) -> None:

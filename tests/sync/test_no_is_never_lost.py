@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from nexpura.customers import intake, ledger
 from nexpura.customers.models import Customer
-from nexpura.sync import connect, erasures, forget, store
+from nexpura.sync import connect, erasures, forget, renames, store
+from nexpura.sync.models import KnownAudience, KnownMember
 from tests.sync.conftest import CLERK, Shop
+from tests.sync.test_consent_in_life import choose, mailchimp_is_at
 
 ADA, BEN = "ada@inbox.example", "ben@inbox.example"
 NEW = "ada.king@post.example"
@@ -77,6 +80,73 @@ def test_an_erasure_that_waits_in_another_shop_makes_nobody_deaf_here(shop, othe
     assert consent_of(ada) == "withdrawn"
 
 
+# --- between the reading of a sync and its calls ------------------------------------------------------------------
+
+
+def test_somebody_who_leaves_while_their_new_name_is_on_its_way_has_said_no(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(first_name="Augusta")
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: shop.person(ADA, "unsubscribe"))
+
+    shop.sync()
+    shop.sync()
+
+    assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
+def test_somebody_who_leaves_while_their_member_moves_has_said_no(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email=NEW)
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: shop.person(ADA, "unsubscribe"))
+
+    shop.sync()
+    shop.sync()
+
+    assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
+def test_somebody_who_signs_up_again_themselves_just_before_they_are_asked_is_not_asked(shop, monkeypatch):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.customer(ADA)
+    shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))
+    shop.sync()
+    choose(shop, ask_to_confirm=True)
+    mailchimp_is_at(shop, hours=1)
+    shop.person(ADA, "unsubscribe")
+    shop.sync()
+    mailchimp_is_at(shop)
+    shop.says_yes(ada)
+    just_before_it_is_sent(monkeypatch, lambda: shop.person(ADA, "signup"))
+
+    shop.sync()
+
+    assert shop.statuses() == {ADA: "subscribed"}
+
+
+def test_somebody_who_leaves_once_more_just_before_they_are_subscribed_again_has_said_no(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    shop.sync()
+    shop.says_yes(ada)
+    later()
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: shop.person(ADA, "unsubscribe"))
+
+    shop.sync()
+    shop.sync()
+
+    assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
 # --- whose address changed in the book or in Mailchimp meanwhile --------------------------------------------------
 
 
@@ -107,3 +177,58 @@ def test_a_no_at_an_address_somebody_else_has_by_now_is_not_that_of_whoever_had_
     shop.sync()
 
     assert (consent_of(ada), consent_of(ben)) == ("granted", "withdrawn")
+
+
+def test_a_no_that_met_nobody_because_the_address_was_just_changed_reaches_the_new_one(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: shop.person(ADA, "address", new_email=NEW))
+    shop.sync()
+    shop.sync()
+
+    renames.take_over(shop.tenant, CLERK, Customer.objects.get(pk=ada.pk), NEW)
+    shop.sync()
+
+    assert shop.statuses() == {NEW: "unsubscribed"}
+
+
+# --- whom the last reading did not show ---------------------------------------------------------------------------
+
+
+def test_somebody_erased_who_kept_their_member_and_then_says_stop_is_unsubscribed(shop):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.consenting(ADA)
+    shop.sync()
+    erasure = erasures.erase(shop.tenant, CLERK, ada.pk, "keep")
+    forget.carry_out(erasure.pk, datetime.now(UTC))
+    mailchimp_is_at(shop)
+    shop.sync()
+
+    cleaned = intake.validate(shop.tenant, first_name="Ada", last_name="", email=ADA, phone="")
+    back = intake.create(shop.tenant, CLERK, cleaned, again=True)
+    ledger.record(back, CLERK, granted=False, source="profile")
+    shop.sync()
+    shop.sync()
+
+    assert shop.statuses() == {ADA: "unsubscribed"}
+
+
+def test_a_member_whom_the_first_reading_missed_is_unsubscribed_after_a_no(shop):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    shop.person(ADA, "signup")
+    mailchimp_is_at(shop)
+    shop.sync()
+    KnownMember.objects.filter(address=ADA).delete()  # pulled over a page's edge, unseen
+    KnownAudience.objects.update(listing_complete=False)
+    ada = shop.customer(ADA)
+
+    shop.says_no(ada)
+    shop.sync()
+    shop.sync()
+
+    assert shop.statuses()[ADA] == "unsubscribed"

@@ -52,7 +52,7 @@ def begin_reading(
         known.subscribed = audience.member_count
         known.save()
         config = Integration.objects.values_list("config", flat=True).get(tenant_id=run.tenant_id, kind=MAILCHIMP)
-    since = known.read_through if known.full_read_at else None
+    since = known.read_through if known.full_read_at and known.listing_complete else None  # else somebody was missed
     return Reading(since and since - OVERLAP), terms.of(known, config)
 
 
@@ -218,7 +218,9 @@ def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Membe
             """
             UPDATE sync_knownmember AS k
             SET status = '', merge_fields = '{}', tags = '[]', last_changed = NULL, status_since = NULL,
-                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address
+                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address,
+                carried_out = CASE  -- by a call that met nobody, who had just gone to the new address
+                    WHEN k.status <> '' OR k.renamed_to <> '' THEN k.carried_out END
             FROM unnest(%s::text[], %s::text[]) AS s (address, contact_id)
             WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id = s.contact_id
               AND k.contact_id <> '' AND k.address <> s.address AND k.renamed_to <> s.address

@@ -32,9 +32,9 @@ def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) ->
 
 
 def settle_touched(run: Begun, work: Work, member: Member) -> None:
-    """Write down an undo that was not sent: somebody acted on the member since our opt-out."""
+    """Write down a change that was not sent: a last look showed the member otherwise than it was expected."""
     known = facts.known_members(run.tenant_id, run.audience_pk, [work.address])[work.address]
-    _write(run, [(work, outcome.touched(known, member))])
+    _write(run, [(work, outcome.touched(work.change, known, member))])
 
 
 def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
