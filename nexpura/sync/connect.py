@@ -100,6 +100,7 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
             tenant=tenant, data_centre=key.data_centre, audience_id=audience.id, defaults={"name": audience.name}
         )
         store.keep_settings(known, audience, answer.merge_fields, answer.permissions)
+        known.decided_under = ""  # the first sync marks once more whoever was being written down at this moment
         known.save()
         AddressStanding.objects.filter(tenant=tenant).delete()
         standings.mark_all(tenant.pk, known.pk)

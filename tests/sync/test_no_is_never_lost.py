@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from django.db import OperationalError, connection, transaction
+
 from nexpura.customers import intake, ledger
 from nexpura.customers.models import Customer
-from nexpura.sync import connect, erasures, forget, renames, store
-from nexpura.sync.models import KnownAudience, KnownMember
+from nexpura.integrations.models import Integration
+from nexpura.sync import connect, erasures, facts, forget, renames, store
+from nexpura.sync.clock import Clock
+from nexpura.sync.models import KnownAudience, KnownMember, LoginLease, SyncRun, Webhook
+from nexpura.sync.run import run_sync
+from nexpura.sync.store import inbound
 from tests.sync.conftest import CLERK, Shop
+from tests.sync.erasing import tables_that_name
 from tests.sync.test_consent_in_life import choose, mailchimp_is_at
 
 ADA, BEN = "ada@inbox.example", "ben@inbox.example"
@@ -232,3 +242,93 @@ def test_a_member_whom_the_first_reading_missed_is_unsubscribed_after_a_no(shop)
     shop.sync()
 
     assert shop.statuses()[ADA] == "unsubscribed"
+
+
+# --- while shops connect, workers die and people are erased -------------------------------------------------------
+
+
+def test_somebody_written_down_while_the_shop_connects_is_synced_like_everybody(shop):
+    shop.audience()
+    shop.sync()
+    connect.disconnect(shop.tenant, CLERK)
+    ready, go = threading.Event(), threading.Event()
+
+    def clerk():
+        try:
+            with transaction.atomic():
+                shop.consenting(ADA)
+                ready.set()
+                go.wait(10)
+        finally:
+            connection.close()
+
+    writing = threading.Thread(target=clerk)
+    writing.start()
+    ready.wait(10)
+    connecting = threading.Thread(target=lambda: (shop.connect(), connection.close()))
+    connecting.start()
+    connecting.join(2)
+    go.set()
+    writing.join()
+    connecting.join()
+
+    run = shop.sync()
+
+    assert (shop.statuses(), run.faulty) == ({ADA: "subscribed"}, False)
+
+
+def test_a_no_after_a_worker_died_ends_what_its_last_call_does_late(shop, monkeypatch):
+    shop.audience()
+    shop.consenting(BEN)
+    shop.sync()
+    ada = shop.consenting(ADA)
+    cleared = store.cleared
+
+    def killed(run, kinds, limit):
+        monkeypatch.setattr(store, "cleared", cleared)
+        cleared(run, kinds, limit)  # on its way now
+        raise OperationalError("killed")
+
+    monkeypatch.setattr(store, "cleared", killed)
+    with pytest.raises(OperationalError):
+        shop.sync()
+    shop.says_no(ada)
+    SyncRun.objects.update(heartbeat_at=None)
+    run = SyncRun.objects.get(status="running")
+    LoginLease.objects.all().delete()
+    asyncio.run(run_sync(run.pk, clock=Clock()))
+
+    shop.person(ADA, "signup")  # as Mailchimp carries out at last what the worker asked
+    shop.sync()
+
+    assert shop.statuses()[ADA] == "unsubscribed"
+
+
+def test_whoever_is_erased_while_mailchimp_is_asked_about_them_stays_erased(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    audience = KnownAudience.objects.get()
+    webhook = Webhook.objects.create(tenant=shop.tenant, audience=audience, secret_hash="x")
+    inbound.ask_to_look(webhook, [ADA])
+    look = inbound.begin(Integration.objects.get().pk)
+    known_members = facts.known_members
+
+    def erase():
+        erasures.erase(shop.tenant, CLERK, ada.pk, "keep")
+        connection.close()
+
+    erasing = threading.Thread(target=erase)
+
+    def meanwhile(*asked):
+        known = known_members(*asked)
+        monkeypatch.setattr(facts, "known_members", known_members)
+        erasing.start()
+        erasing.join(2)
+        return known
+
+    monkeypatch.setattr(facts, "known_members", meanwhile)
+    inbound.take_in(look, {}, [ADA])
+    erasing.join()
+
+    assert tables_that_name(ADA) == set()

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection, transaction
+from django.utils import timezone
 
 from nexpura.audience.member import UNKNOWN, KnownMember, Status
 from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp.member import NEVER, Member
+from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.mailchimp.result import Accepted, Result
 from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence
+
+MAKING = ("add", "move")
+"""Changes after which there is a member where there was none."""
+STILL_AT_IT = timedelta(seconds=SERVER_LIMIT)
+"""How long Mailchimp may go on with a call whose worker died."""
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
@@ -88,7 +95,8 @@ def _former(change: Change, known: Mapping[str, KnownMember]) -> KnownMember:
 def settle_landed(run: Begun, now: datetime) -> None:
     """Settle what an interrupted attempt had sent, by what the audience turned out to hold.
 
-    What did not land is forgotten here: its mark is still there, so it is decided anew.
+    What did not land is forgotten here: its mark is still there, so it is decided anew. Only what makes a member is
+    remembered for as long as Mailchimp may still be at it: until then nobody's absence is taken for granted.
     """
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
@@ -103,7 +111,10 @@ def settle_landed(run: Begun, now: datetime) -> None:
                 work = Work(row.pk, address, row.version, len(row.customer_ids), change)
                 accepted = Accepted(None if isinstance(change, Retag) else _as_member(address, member))
                 landed.append((work, outcome.of(change, member, accepted, now, _former(change, known))))
-        sending.exclude(pk__in=[work.result_id for work, _ in landed]).delete()
+        lost = sending.exclude(pk__in=[work.result_id for work, _ in landed])
+        coming = lost.filter(kind__in=MAKING, sent_at__gt=timezone.now() - STILL_AT_IT)
+        coming.update(state=MemberResult.State.DEFERRED, bucket=Bucket.WAITING, standing_bucket=Bucket.WAITING)
+        lost.delete()
     _write(run, landed)
 
 
