@@ -87,6 +87,17 @@ def test_an_audience_of_another_account_is_refused(audience, as_mona):
     assert not Integration.objects.exists()
 
 
+def test_a_new_connection_was_neither_checked_nor_is_it_overdue(audience, tenant, as_mona):
+    as_mona.sends(CONNECT, api_key=KEY, audience_id=AUDIENCE)
+    as_mona.sends("/integrations/mailchimp/disconnect")
+    Integration.objects.update(last_checked_at="2026-01-01T00:00Z", last_success_at="2026-01-01T00:00Z")
+
+    page = as_mona.sends(CONNECT, api_key=KEY, audience_id=AUDIENCE, auto_sync="on")
+
+    assert "26 hours" not in page
+    assert "1 Jan 2026" not in page
+
+
 def test_both_shops_with_one_audience_are_warned(shop, other_tenant, as_mona, as_charlie):
     shop.audience()
     alone = as_mona.sees("/integrations")
