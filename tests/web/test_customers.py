@@ -171,6 +171,14 @@ def test_the_overview_shows_the_history_and_answers_why_somebody_is_not_in_mailc
     assert "bob@opal.example" in page
 
 
+def test_without_mailchimp_nobody_is_told_to_wait_for_a_sync(zoe, as_bob):
+    page = as_bob.sends(f"/customers/{zoe.pk}/consent", granted="on")
+
+    assert "Marketing consent recorded. Mailchimp is not connected." in page
+    assert "An owner or manager connects it under Integrations." in page
+    assert "wait for the daily sync" not in page
+
+
 def test_names_are_shown_as_text_never_as_markup(tenant, as_bob):
     customer = written_down(tenant, first_name="<script>alert(1)</script>")
 
