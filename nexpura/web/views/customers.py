@@ -120,9 +120,9 @@ def new_address(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(answer, renames.Refused):
         messages.error(request, answer.reason)
     elif taking:
-        messages.success(request, "The new address is in the book. The member in Mailchimp goes on as it is.")
+        messages.success(request, f"The new address is in the book. {_becomes(tenant, customer)}")
     else:
-        messages.success(request, "The old address stays. The next sync adds it to the audience if they agreed.")
+        messages.success(request, f"The old address stays. {_becomes(tenant, customer)}")
     return redirect("customer", customer.pk)
 
 
@@ -131,7 +131,13 @@ def _said(tenant: Tenant, customer: Customer, state: str) -> str:
     if not state:
         return "Nothing to record: that is what the book says already."
     recorded = "Marketing consent" if state == ConsentState.GRANTED else "Withdrawal"
-    return f"{recorded} recorded. {explain.explain(tenant, customer).headline}."
+    return f"{recorded} recorded. {_becomes(tenant, customer)}"
+
+
+def _becomes(tenant: Tenant, customer: Customer) -> str:
+    """Say what comes of what the book holds now, in the words of the customer's page."""
+    held = former.find(tenant, customer.pk) or customer
+    return f"{explain.explain(tenant, held).headline}."
 
 
 def customer_of(tenant: Tenant, pk: int) -> Customer:
