@@ -15,7 +15,6 @@ from nexpura.sync import connect as connecting
 from nexpura.sync.connect import Connected, Refused
 from nexpura.sync.models import SyncRun
 from nexpura.sync.panel import Panel
-from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access
 from nexpura.web.forms import ConnectForm, KeyForm
@@ -114,6 +113,7 @@ def _page(
     tenant = access.tenant_for(request)
     state = panel.state(tenant)
     finished = _finished(state)
+    chosen = choices.of(tenant) if state.connected else None
     context: dict[str, Any] = {
         "panel": state,
         "finished": finished,
@@ -123,17 +123,12 @@ def _page(
         "key_form_open": key_form is not None or _wants_key(state),
         "also_elsewhere": _also_elsewhere(state),
         "refused": refused,
-        "notes": _notes(tenant, state),
+        "notes": chosen.notes if chosen else (),
+        "double_optin": chosen is not None and chosen.double_optin,
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
         "may_erase": access.user_of(request).may(Right.ERASE_CUSTOMERS),
     }
     return render(request, f"integrations.html{part}", context)
-
-
-def _notes(tenant: Tenant, state: Panel) -> tuple[str, ...]:
-    """Return what is to be known about the connected audience."""
-    chosen = choices.of(tenant) if state.connected else None
-    return chosen.notes if chosen else ()
 
 
 def _also_elsewhere(state: Panel) -> bool:
