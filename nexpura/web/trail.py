@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nexpura.tenants.models import AuditEvent
 
 ACTIONS = {
@@ -52,3 +55,22 @@ def subject(event: AuditEvent) -> str:
     if event.subject_id is None or event.subject_kind in WITHOUT_NUMBER:
         return ""
     return f"{SUBJECTS.get(event.subject_kind, event.subject_kind)} {event.subject_id}"
+
+
+def values(held: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what was held before or after, each value as people write it."""
+    return [(name.replace("_", " "), _written(value)) for name, value in held.items()]
+
+
+def _written(value: object) -> str:
+    match value:
+        case None | "" | [] | {}:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(_written(one) for one in value)
+        case dict():
+            return ", ".join(f"{name}: {_written(one)}" for name, one in value.items())
+        case _:
+            return str(value)

@@ -58,6 +58,8 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
             "event": event,
             "action": trail.action(event),
             "subject": trail.subject(event),
+            "before": trail.values(event.before),
+            "after": trail.values(event.after),
             "receipt": receipts.get(event.subject_id or 0) if event.subject_kind == "erasure" else None,
         }
         for event in page.rows
