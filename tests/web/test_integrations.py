@@ -110,7 +110,8 @@ def test_both_shops_with_one_audience_are_warned(shop, other_tenant, as_mona, as
 
 def test_somebody_who_left_in_mailchimp_can_say_yes_again(shop, as_mona):
     ann = shop.consenting("ann@inbox.example")
-    shop.audience({"email_address": "ann@inbox.example", "status": "unsubscribed", "unsubscribed_by": "user"})
+    left = {"status": "unsubscribed", "unsubscribed_by": "user", "last_changed": "2024-05-01T10:00:00+00:00"}
+    shop.audience({"email_address": "ann@inbox.example", **left})
     shop.sync()
     as_mona.sends("/integrations/mailchimp/audience", ask_to_confirm="on")
 
