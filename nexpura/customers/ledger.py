@@ -101,15 +101,18 @@ def record(
     source: str,
     claimed_at: datetime | None = None,
     ip: str | None = None,
+    again: bool = False,
 ) -> ConsentEvent | None:
     """Record what a customer said to somebody here, with the words shown and the address held.
 
     None, and no event, when it changes nothing: they granted before, or withdrew before, and nobody who shares
-    the address has said otherwise since. A withdrawal needs no earlier grant. If their record was merged into
-    another meanwhile, it is recorded there: a "stop writing to me" is never lost.
+    the address has said otherwise since. With `again` a yes is recorded even so: its date is newer, and counts
+    against a no that the book does not hold, such as leaving in Mailchimp (B2). A withdrawal needs no earlier
+    grant. If their record was merged into another meanwhile, it is recorded there: a "stop writing to me" is
+    never lost.
     """
     kept = former.hold(customer.tenant_id, customer.pk)
-    if not _changes_something(kept, granted=granted, claimed_at=claimed_at):
+    if not again and not _changes_something(kept, granted=granted, claimed_at=claimed_at):
         return None
     wording = current_wording(kept.tenant)
     event = _append(

@@ -94,6 +94,7 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
         _seal(integration, key)
         integration.status, integration.error = Integration.Status.CONNECTED, None
         integration.connected_at, integration.last_sync_at = now, None
+        integration.last_checked_at = integration.last_success_at = None
         integration.next_sync_at = schedule.next_time(tenant.pk, tenant.zone, now) if auto_sync else None
         integration.save()
         known, _ = KnownAudience.objects.get_or_create(
