@@ -71,13 +71,13 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
         return NoChange(Bucket.FAILED, Reason.INVALID_EMAIL, facts.problem)
     if known.renamed_to:
         return NoChange(Bucket.KEPT, Reason.RENAMED)
-    if refused := _refused_before(desired, known, now):
-        return _ask(verdict, known, terms, {}) or refused
+    if refused := _refused(fingerprint(desired.merge_fields), known, now):
+        return _ask(verdict, desired, known, terms, now, sent={}) or refused
     if known.status is Status.ABSENT:
         return _newcomer(verdict, facts, desired, terms)
     if undo := _undo(verdict, desired, known, terms):
         return undo
-    if ask := _ask(verdict, known, terms, desired.merge_fields):
+    if ask := _ask(verdict, desired, known, terms, now, sent=desired.merge_fields):
         return ask
     differing = _differing(desired.merge_fields, known)
     if differing and known.status not in LEFT_ALONE:
@@ -118,14 +118,27 @@ def _undo(verdict: Granted, desired: DesiredMember, known: KnownMember, terms: T
     )
 
 
-def _ask(verdict: Granted, known: KnownMember, terms: Terms, merge_fields: Mapping[str, str]) -> Ask | None:
-    """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving."""
+def _ask(
+    verdict: Granted,
+    desired: DesiredMember,
+    known: KnownMember,
+    terms: Terms,
+    now: datetime,
+    *,
+    sent: Mapping[str, str],
+) -> Ask | NoChange | None:
+    """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving.
+
+    A question that Mailchimp refused is not put again until its time comes, or something changes.
+    """
     left_at = known.status_since or known.last_changed
     if not terms.may_ask or known.status is not Status.UNSUBSCRIBED or left_at is None:
         return None
     if verdict.event.at < left_at + A_SECOND or (known.asked_for or 0) >= verdict.event.id:
         return None
-    return Ask(verdict.event.id, known.status, terms.permissions, merge_fields)
+    if refused := _refused(fingerprint_of_question(verdict.event.id, desired.merge_fields), known, now):
+        return refused
+    return Ask(verdict.event.id, known.status, terms.permissions, sent, desired.merge_fields)
 
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:
@@ -180,9 +193,15 @@ def fingerprint(merge_fields: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(merge_fields.items())).encode()).hexdigest()[:32]
 
 
-def _refused_before(desired: DesiredMember, known: KnownMember, now: datetime) -> NoChange | None:
+def fingerprint_of_question(grant: int, merge_fields: Mapping[str, str]) -> str:
+    """Return the digest of a question to confirm: it is another one for another yes, and for other details."""
+    return fingerprint({**merge_fields, "": str(grant)})  # no field has a blank name
+
+
+def _refused(asked: str, known: KnownMember, now: datetime) -> NoChange | None:
+    """Return where customers stand if Mailchimp refused just what is `asked`, and it is too early to try again."""
     refusal = known.refusal
-    if refusal is None or refusal.fingerprint != fingerprint(desired.merge_fields):
+    if refusal is None or refusal.fingerprint != asked:
         return None
     if refusal.retry_at is not None and refusal.retry_at <= now:
         return None
