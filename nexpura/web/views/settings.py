@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from nexpura.customers import ledger
+from nexpura.customers import former, ledger
 from nexpura.tenants.roles import Right
 from nexpura.web import access, forms, paging
 from nexpura.web.forms import WordingForm
@@ -48,6 +48,10 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
     tenant = access.tenant_for(request)
     access.require(request, Right.SEE_AUDIT)
     page = paging.newest_first(tenant.audit_events.all(), request.GET.get("before", ""))
-    customers = [event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id]
-    erased = set(tenant.erasures.filter(customer_id__in=customers).values_list("customer_id", flat=True))
-    return render(request, "audit.html", {"page": page, "erased": erased})
+    customers = {event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id}
+    context = {
+        "page": page,
+        "linked": former.still_lead_somewhere(tenant, customers),
+        "erased": set(tenant.erasures.filter(customer_id__in=customers).values_list("customer_id", flat=True)),
+    }
+    return render(request, "audit.html", context)
