@@ -8,7 +8,7 @@ they read before the erasure after it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,12 +17,13 @@ from django.db import connection, transaction
 from django.db.models import Max, Q
 from django.db.models.functions import Now
 
-from nexpura.audience import desired, diff
+from nexpura.audience import consent, desired, diff
 from nexpura.audience.address import address_of
+from nexpura.audience.consent import Granted
 from nexpura.customers import ledger, returning
 from nexpura.customers.models import ConsentEvent, Customer, Visit
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import queue
+from nexpura.sync import facts, queue
 from nexpura.sync.models import (
     AddressStanding,
     AddressToLookAt,
@@ -88,11 +89,13 @@ def erase(tenant: Tenant, actor: Actor, customer_id: int, choice: str) -> Erasur
         now = _hold(tenant, customer_id)
         audience = connected_audience(tenant)
         person = person_of(Customer.objects.get(tenant=tenant, pk=customer_id))
-        consent = _facts_of_consent(person.customer)
+        evidence = _facts_of_consent(person.customer)
         errand = errand_of(person, targets_of(person, audience))
-        erasure = _receipt(person, actor, choice, audience, _why_nothing(choice, audience, errand), consent, now)
+        erasure = _receipt(person, actor, choice, audience, _why_nothing(choice, audience, errand), evidence, now)
         erased.remember(tenant, _marks(person, now), now)
         _forget(person)
+        if choice == Erasure.Choice.KEEP:
+            _leave_to_the_merchant(tenant.pk, person.shared)
         if erasure.state == Erasure.State.PENDING:
             erasure.sealed = _sealed(erasure, errand)
             erasure.save(update_fields=["sealed"])
@@ -318,6 +321,13 @@ def _forget_fields(tenant_id: int, shared: Sequence[str]) -> None:
         merge_fields={}, rewritten={}, refusal=None
     )
     standings.mark(tenant_id, shared)
+
+
+def _leave_to_the_merchant(tenant_id: int, shared: Iterable[str]) -> None:
+    """Keep syncs from ending a member of ours that is to stay, at an address where nobody else consents."""
+    held = facts.load(tenant_id, dict.fromkeys(shared, 0), absence_proven=True)
+    nobodys = [one.address for one in held if not isinstance(consent.decide(one), Granted)]
+    KnownMember.objects.filter(tenant_id=tenant_id, address__in=nobodys).update(added_by_us=False)
 
 
 # --- until Mailchimp has been told ----------------------------------------------------------------
