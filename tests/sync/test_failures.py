@@ -227,10 +227,10 @@ def test_opt_outs_not_yet_in_mailchimp_are_counted(thirty):
     for customer in Customer.objects.order_by("id")[:3]:
         thirty.says_no(customer)
 
-    before = panel.unsent_opt_outs(thirty.tenant)
+    before = panel.unsent_opt_outs(thirty.tenant).to_send
     thirty.sync()
 
-    assert (before, panel.unsent_opt_outs(thirty.tenant)) == (3, 0)
+    assert (before, panel.unsent_opt_outs(thirty.tenant).count) == (3, 0)
 
 
 def test_a_run_that_died_between_sending_and_settling_is_found_by_rereading(thirty):
