@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from nexpura.audience import diff, moves
 from nexpura.audience.consent import Granted, Verdict
@@ -15,6 +16,8 @@ from nexpura.audience.moves import Held
 from nexpura.audience.plan import Decision, Retag
 from nexpura.customers.models import Customer
 from nexpura.sync import facts, models
+
+UNCHANGED: Mapping[str, KnownMember] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,16 @@ def decide(
     now: datetime,
     *,
     absence_proven: bool,
+    carried_over: Mapping[str, KnownMember] = UNCHANGED,
 ) -> list[Decided]:
-    """Decide each address of `marks` (address to the version of its mark; blank ones are left out)."""
-    held = _held(tenant_id, audience_pk, marks, absence_proven=absence_proven)
+    """Decide each address of `marks` (address to the version of its mark; blank ones are left out).
+
+    Members `carried_over` are taken for what a run makes of them before it decides (`store.renames`).
+    """
+    held = [
+        replace(one, known=carried_over[one.facts.address]) if one.facts.address in carried_over else one
+        for one in _held(tenant_id, audience_pk, marks, absence_proven=absence_proven)
+    ]
     return [_decided(one, terms, now) for one in _with_moves(tenant_id, audience_pk, held, terms)]
 
 
