@@ -173,7 +173,7 @@ def _refused(change: Change, known: KnownMember, error: errors.MailchimpError, n
         return Settled("refused", Bucket.KEPT, standing, replace(known, asked_for=change.grant))
     reason = _REASONS.get(kind, Reason.REFUSED)
     retry_at = now + THROTTLE_WAIT if reason is Reason.THROTTLED else None
-    refusal = Refusal(reason.value, _asked(change, reason), retry_at, _without_address(error.detail))
+    refusal = Refusal(reason.value, _asked(change, reason), retry_at, _words(error))
     standing = diff.standing_of_refusal(refusal)
     return Settled(
         "refused",
@@ -210,6 +210,13 @@ def _desired(change: Change) -> Mapping[str, str]:
 def _opt_out(change: Change, known: KnownMember) -> OptOutRecord | None:
     """A refused undo is not tried again: Mailchimp holds the unsubscribe to be the person's own."""
     return None if isinstance(change, Undo) else known.opt_out
+
+
+def _words(error: errors.MailchimpError) -> str:
+    """Mailchimp's words about a refusal, and about each field it will not take."""
+    fields = error.fields if isinstance(error, errors.MemberRefused) else {}
+    told = [error.detail, *(f"{tag}: {said}" for tag, said in fields.items())]
+    return _without_address(" ".join(words.strip() for words in told if words.strip()))
 
 
 def _without_address(detail: str) -> str:
