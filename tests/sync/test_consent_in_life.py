@@ -151,8 +151,8 @@ def test_an_opt_out_by_another_shop_on_the_same_audience_is_nobodys_no_here(shop
 # --- undo and return (B2) ------------------------------------------------------------------------------------------
 
 
-def left_and_said_yes_again(shop) -> Customer:
-    shop.audience()
+def left_and_said_yes_again(shop, **audience) -> Customer:
+    shop.audience(**audience)
     mailchimp_is_at(shop, hours=2)
     ada = shop.customer(ADA)
     shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))

@@ -22,7 +22,7 @@ from nexpura.audience.reasons import CATALOGUE, Reason
 from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.result import Refused
-from nexpura.sync import erasures, explain, outcome, renames
+from nexpura.sync import erasures, explain, outcome, panel, renames
 from nexpura.sync.models import MemberResult
 from tests.sync.conftest import CLERK, Shop
 from tests.sync.test_consent_in_life import choose, mailchimp_is_at, rename
@@ -277,6 +277,25 @@ def assert_the_page_says(told: explain.Explanation, customer: Customer, alice) -
     assert told.headline in page
     assert told.sentence in page
     assert told.remedy in page
+
+
+def test_a_field_that_mailchimp_does_not_accept_is_named(shop):
+    ada = wrong_values(shop)
+
+    shop.sync()
+
+    assert "NUMBER: " in explain.explain(shop.tenant, ada).detail
+    assert "NUMBER: " in panel.failures(shop.tenant)[0].detail
+
+
+@pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value or "none")
+def test_a_reason_is_told_in_whole_sentences_that_need_no_other_page(reason):
+    told = CATALOGUE[reason]
+
+    for words in (told.sentence, told.remedy):
+        assert words[0].isupper()
+        assert words.endswith(".")
+        assert not {"below", "above", "run", "bucket"} & set(words.lower().strip(".").split())
 
 
 # --- reasons that belong to one change of one run --------------------------------------------------------------------

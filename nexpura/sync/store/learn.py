@@ -18,7 +18,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
-from nexpura.sync.store import erase, webhooks
+from nexpura.sync.store import erase, nameless, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
 from nexpura.tenants import erased
@@ -112,7 +112,10 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
 
 
 def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
-    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records."""
+    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records.
+
+    Of whoever has their address now, what the book says of them is taken in.
+    """
     erased.hold_still(tenant_id)
     marks = {
         address: {erased.by_address(address), erased.by_contact(member.contact_id)}
@@ -122,8 +125,12 @@ def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, 
     gone = {address for address, own in marks.items() if own & known}
     if not gone:
         return newest
-    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__in=gone).values_list("address", flat=True))
-    return {address: member for address, member in newest.items() if address not in gone}
+    words = nameless.words_of_the_book(tenant_id, gone)
+    return {
+        address: nameless.seen(member, words[address]) if address in words else member
+        for address, member in newest.items()
+        if address in words or address not in gone
+    }
 
 
 def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:

@@ -9,6 +9,7 @@ from django.db import connection
 from psycopg.types.json import Jsonb
 
 from nexpura.audience.member import KnownMember
+from nexpura.sync.store import nameless
 from nexpura.sync.store.records import known_to_columns
 
 _COLUMNS = {
@@ -47,7 +48,7 @@ def put(tenant_id: int, audience_pk: int, members: Mapping[str, KnownMember]) ->
     """Write what is now known of these addresses."""
     if not members:
         return
-    rows = [known_to_columns(member) for member in members.values()]
+    rows = [known_to_columns(member) for member in nameless.known(tenant_id, members).values()]
     with connection.cursor() as cursor:
         cursor.execute(
             _PUT,
