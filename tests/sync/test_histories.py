@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.sync import histories
-from tests.sync.histories import EMAILS, EVENTS, FIELDS, GOOD, MAPPINGS, PERMISSIONS, TALLY, History, Opening
+from tests.sync.histories import EMAILS, EVENTS, FIELDS, GOOD, MAPPINGS, PERMISSIONS, History, Opening
+from tests.sync.quiet import all_is_quiet
+from tests.sync.story import TALLY, a_world_for_histories
 
 HISTORIES = int(os.environ.get("NEXPURA_TEST_HISTORIES", "200"))
 STEPS = int(os.environ.get("NEXPURA_TEST_STEPS", "16"))
@@ -174,24 +175,26 @@ class Histories(RuleBasedStateMachine):
         self.history.is_interrupted(how, at)
 
     @rule()
-    def all_is_quiet(self):
-        self.history.all_is_quiet()
+    def nothing_happens_any_more(self):
+        all_is_quiet(self.history)
 
     def teardown(self):
         import sys
 
         if sys.exc_info()[0] is None and hasattr(self, "history"):
-            self.history.all_is_quiet()
+            all_is_quiet(self.history)
 
 
 def test_whatever_happens_the_promises_hold(committed, emulator, settings, record_property):
-    with histories.a_world_for_histories(settings, emulator) as overheard:
+    with a_world_for_histories(settings, emulator) as overheard:
         Histories.emulator = emulator
         machine = seed(int(SEED))(Histories) if SEED else Histories
-        run_state_machine_as_test(machine, settings=how_many(HISTORIES, STEPS))
+        try:
+            run_state_machine_as_test(machine, settings=how_many(HISTORIES, STEPS))
+        finally:
+            record_property("played", dict(TALLY))
 
         assert overheard.told == []
-    record_property("played", dict(TALLY))
 
 
 def how_many(number: int, steps: int) -> settings:

@@ -1,0 +1,211 @@
+"""What happens in the book of a shop, taken down beside it as what was said (`truth`)."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import connection
+
+from mailchimp_emulator.serve import Running
+from nexpura.customers import intake, ledger
+from nexpura.customers.importing import import_customers
+from nexpura.customers.models import ConsentEvent, Customer
+from tests.sync.conftest import CLERK
+from tests.sync.story import Story
+from tests.sync.truth import Person
+from tests.sync.witness import promised
+
+Row = dict[str, Any]
+
+
+class Book(Story):
+    """A shop and its customers."""
+
+    def __init__(self, emulator: Running, tell: Callable[[str], None]) -> None:
+        super().__init__(emulator, tell)
+        self._names = itertools.count(1)
+        self._last_event = ConsentEvent.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+    def arrives(self, email: str, first: str, last: str, phone: str, tags: Sequence[str]) -> Person:
+        """A customer is written down."""
+        self.tick()
+        name = self._new_name()
+        customer = Customer.objects.create(
+            tenant=self.tenant, external_id=name, email=email, first_name=first, last_name=last,
+            phone=phone, tags=list(tags),
+        )  # fmt: skip
+        person = Person(customer.pk, name, email, first, last, phone, tuple(tags))
+        self.truth.keep(person)
+        self.says(f"{person.name} arrives: {email!r} {first[:9]!r} {last[:9]!r} {phone!r} {tags}")
+        return person
+
+    def _new_name(self) -> str:
+        return f"C{next(self._names)}"
+
+    def speaks(self, person: Person, *, yes: bool, when: str) -> None:
+        """The person says yes or no to somebody in the shop."""
+        self.tick()
+        claimed_at = self.date(when, person)
+        self.says(f"{person.name} says {'yes' if yes else 'no'} here, dated {when}")
+        customer = Customer.objects.get(pk=person.id)
+        ledger.record(customer, CLERK, granted=yes, source="profile", claimed_at=claimed_at)
+        held = claimed_at is not None and self.truth.holds(person.id, yes=yes, claimed_at=claimed_at)
+        needed = not held and (not yes or not self.truth.has_said_yes(person.id))
+        self._taken_down(person, self.new_events(), yes=yes, claimed_at=claimed_at, needed=needed, allowed=True)
+
+    def is_said_to_have_said(self, person: Person, *, yes: bool, when: str) -> None:
+        """Another program says what the person said."""
+        self.tick()
+        claimed_at = self.date(when, person)
+        self.says(f"another program says that {person.name} said {'yes' if yes else 'no'}, dated {when}")
+        customer = Customer.objects.get(pk=person.id)
+        ledger.record_from_outside(customer, CLERK, granted=yes, source="api", claimed_at=claimed_at)
+        self._weighed(person, self.new_events(), yes=yes, claimed_at=claimed_at)
+
+    def imports(self, rows: Sequence[Row]) -> None:
+        """A file of customers is imported: each row with `who` (None: somebody new), fields and consent."""
+        self.tick()
+        lines = [self._line(row) for row in rows]
+        self.says("a file is imported: " + "; ".join(", ".join(text[:32] for text in line.values()) for line in lines))
+        columns = (
+            "external_id",
+            "first_name",
+            "last_name",
+            "email",
+            "phone",
+            "marketing_consent",
+            "consent_at",
+            "tags",
+        )
+        with tempfile.NamedTemporaryFile("w", suffix=".csv", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(lines)
+            file.flush()
+            import_customers(self.tenant, CLERK, Path(file.name))
+        events = self.new_events()
+        for line in lines:
+            if self._names_nobody(line):
+                continue
+            person = self._brought_up_to_date(line)
+            if line["marketing_consent"]:
+                claimed_at = datetime.fromisoformat(line["consent_at"]) if line["consent_at"] else None
+                self._weighed(person, events, yes=line["marketing_consent"] == "yes", claimed_at=claimed_at)
+        promised(not events, "an import records what its file says", left=events)
+
+    def _names_nobody(self, line: dict[str, str]) -> bool:
+        """A row without name, address and phone makes nobody; of somebody known it says nothing new."""
+        blank = not any(line[name].strip() for name in ("first_name", "last_name", "email", "phone"))
+        known = Customer.objects.filter(tenant=self.tenant, external_id=line["external_id"])
+        return blank and not known.exists()
+
+    def _line(self, row: Row) -> dict[str, str]:
+        person = self.somebody(row["who"]) if row["who"] is not None else None
+        name = person.name if person else self._new_name()
+        asked = person or Person(0, name)
+        date = self.date(row["when"], asked) if row["says"] and row["when"] != "next year" else None
+        return {
+            "external_id": name, "first_name": row["first"], "last_name": row["last"], "email": row["email"].strip(),
+            "phone": "", "marketing_consent": row["says"], "consent_at": date.isoformat() if date else "",
+            "tags": ";".join(row["tags"]),
+        }  # fmt: skip
+
+    def _brought_up_to_date(self, line: dict[str, str]) -> Person:
+        """Blank fields leave what the book has; tags are added."""
+        customer = Customer.objects.get(tenant=self.tenant, external_id=line["external_id"])
+        before = self.truth.people.get(customer.pk) or Person(customer.pk, line["external_id"])
+        said = {
+            "email": line["email"],
+            "first_name": line["first_name"].strip(),
+            "last_name": line["last_name"].strip(),
+        }
+        tags = intake.unique([*before.tags, *intake.tags_of(line["tags"])])
+        self.truth.keep(before)
+        self.truth.change(customer.pk, tags=tags, **{name: value for name, value in said.items() if value})
+        return self.truth.people[customer.pk]
+
+    def _weighed(self, person: Person, events: list[ConsentEvent], *, yes: bool, claimed_at: datetime | None) -> None:
+        """What comes from outside counts, or does not (B1a)."""
+        if yes:
+            allowed = self.truth.yes_from_outside_counts(person.id, claimed_at)
+            needed = allowed and not self.truth.words
+        else:
+            needed = allowed = self.truth.no_from_outside_counts(person.id, claimed_at)
+        self._taken_down(person, events, yes=yes, claimed_at=claimed_at, needed=needed, allowed=allowed)
+
+    def _taken_down(
+        self, person: Person, events: list[ConsentEvent], *, yes: bool, claimed_at: datetime | None, needed: bool,
+        allowed: bool,
+    ) -> None:  # fmt: skip
+        """Hold what the ledger took down against what was said, and take it into the truth."""
+        state = "granted" if yes else "withdrawn"
+        found = [event for event in events if (event.customer_id, event.state) == (person.id, state)
+                 and event.claimed_at == claimed_at]  # fmt: skip
+        told = {"person": person.name, "yes": yes, "claimed": claimed_at, "words": [str(w) for w in self.truth.words]}
+        promised(found or not needed, "every word that counts is in the ledger (B1)", **told)
+        promised(allowed or not found, "no word from outside counts that may not (B1a)", **told)
+        if found:
+            events.remove(found[0])
+            at = min(claimed_at or self.present, self.present)
+            promised(found[0].effective_at == at, "a word counts at the earlier of claimed and recorded (B1a)", **told)
+            promised(found[0].address == person.address, "a word is kept with the address held", **told)
+            self.truth.said(person.id, yes=yes, at=at, claimed_at=claimed_at)
+
+    def new_events(self) -> list[ConsentEvent]:
+        events = list(ConsentEvent.objects.filter(tenant=self.tenant, id__gt=self._last_event).order_by("id"))
+        self._last_event = events[-1].pk if events else self._last_event
+        return events
+
+    def moves(self, person: Person, email: str) -> None:
+        """The person has another address now; written by plain SQL, as other programs do."""
+        self._sql(person, email=email)
+
+    def swap(self, one: Person, other: Person) -> None:
+        self.tick()
+        self.says(f"{one.name} and {other.name} swap addresses")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE customers_customer SET email = CASE id WHEN %s THEN %s ELSE %s END WHERE id IN (%s, %s)",
+                [one.id, other.email, one.email, one.id, other.id],
+            )
+        self.truth.change(one.id, email=other.email)
+        self.truth.change(other.id, email=one.email)
+
+    def is_renamed(self, person: Person, first: str, last: str, phone: str) -> None:
+        self._sql(person, first_name=first, last_name=last, phone=phone)
+
+    def is_tagged(self, person: Person, tags: Sequence[str]) -> None:
+        self._sql(person, tags=tuple(tags))
+
+    def _sql(self, person: Person, **fields: Any) -> None:
+        self.tick()
+        self.says(
+            f"{person.name} becomes " + ", ".join(f"{name} {str(value)[:30]!r}" for name, value in fields.items())
+        )
+        stored = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+        Customer.objects.filter(pk=person.id).update(**stored)
+        self.truth.change(person.id, **fields)
+
+    def is_edited(self, person: Person, email: str, first: str, last: str, phone: str, tags: Sequence[str]) -> None:
+        """Somebody fills in the customer's form, which refuses what cannot be."""
+        self.tick()
+        try:
+            cleaned = intake.validate(
+                self.tenant, first_name=first, last_name=last, email=email, phone=phone, tags=",".join(tags),
+                external_id=person.name,
+            )  # fmt: skip
+        except ValidationError:
+            return
+        self.says(f"{person.name} is edited: {cleaned.email!r} {cleaned.first_name[:9]!r} {cleaned.tags}")
+        intake.edit(Customer.objects.get(pk=person.id), CLERK, cleaned)
+        self.truth.change(
+            person.id, email=cleaned.email, first_name=cleaned.first_name, last_name=cleaned.last_name,
+            phone=cleaned.phone, tags=cleaned.tags,
+        )  # fmt: skip
