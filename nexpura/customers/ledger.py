@@ -162,8 +162,8 @@ def record_from_outside(
 
 
 @transaction.atomic
-def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
-    """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns how many.
+def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> list[ConsentEvent]:
+    """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns what is new.
 
     Every customer with the address withdraws, unless they granted after that moment or have withdrawn since (B3).
     """
@@ -179,6 +179,7 @@ def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
     grants = dict(events.filter(state=GRANTED).annotate(newest=Max("effective_at")))
     withdrawals = dict(events.filter(state=WITHDRAWN).annotate(newest=Max("effective_at")))
     actor = Actor.system("mailchimp")
+    heard = []
     leaving = [
         customer
         for customer in customers
@@ -191,7 +192,8 @@ def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
         event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.address])
         event.tenant, customer.tenant = tenant, tenant
         _append(customer, actor, event)
-    return len(leaving)
+        heard.append(event)
+    return heard
 
 
 def history(customer: Customer) -> QuerySet[ConsentEvent]:

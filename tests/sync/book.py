@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import tempfile
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,16 @@ from django.db import connection
 from mailchimp_emulator.serve import Running
 from nexpura.customers import intake, ledger
 from nexpura.customers.importing import import_customers
+from nexpura.customers.merging import Merged
 from nexpura.customers.models import ConsentEvent, Customer
+from nexpura.sync import merge
 from tests.sync.conftest import CLERK
 from tests.sync.story import Story
-from tests.sync.truth import Person
+from tests.sync.truth import CHOSEN, Person
 from tests.sync.witness import promised
 
 Row = dict[str, Any]
+STATE = {True: "granted", False: "withdrawn"}
 
 
 class Book(Story):
@@ -103,13 +107,12 @@ class Book(Story):
     def _names_nobody(self, line: dict[str, str]) -> bool:
         """A row without name, address and phone makes nobody; of somebody known it says nothing new."""
         blank = not any(line[name].strip() for name in ("first_name", "last_name", "email", "phone"))
-        known = Customer.objects.filter(tenant=self.tenant, external_id=line["external_id"])
-        return blank and not known.exists()
+        return blank and not self.truth.named(line["external_id"])
 
     def _line(self, row: Row) -> dict[str, str]:
-        person = self.somebody(row["who"]) if row["who"] is not None else None
-        name = person.name if person else self._new_name()
-        asked = person or Person(0, name)
+        names = [*(person.name for person in self.truth.people.values()), *self.truth.former]
+        name = self._new_name() if row["who"] is None or not names else names[row["who"] % len(names)]
+        asked = self.truth.named(name) or Person(0, name)
         date = self.date(row["when"], asked) if row["says"] and row["when"] != "next year" else None
         return {
             "external_id": name, "first_name": row["first"], "last_name": row["last"], "email": row["email"].strip(),
@@ -118,9 +121,11 @@ class Book(Story):
         }  # fmt: skip
 
     def _brought_up_to_date(self, line: dict[str, str]) -> Person:
-        """Blank fields leave what the book has; tags are added."""
-        customer = Customer.objects.get(tenant=self.tenant, external_id=line["external_id"])
-        before = self.truth.people.get(customer.pk) or Person(customer.pk, line["external_id"])
+        """Blank fields leave what the book has; tags are added. Under a former name blanks are filled, no more."""
+        before = self.truth.named(line["external_id"])
+        if before is None:
+            customer = Customer.objects.get(tenant=self.tenant, external_id=line["external_id"])
+            before = Person(customer.pk, line["external_id"])
         said = {
             "email": line["email"],
             "first_name": line["first_name"].strip(),
@@ -128,8 +133,10 @@ class Book(Story):
         }
         tags = intake.unique([*before.tags, *intake.tags_of(line["tags"])])
         self.truth.keep(before)
-        self.truth.change(customer.pk, tags=tags, **{name: value for name, value in said.items() if value})
-        return self.truth.people[customer.pk]
+        is_former = line["external_id"] in self.truth.former
+        fields = {name: value for name, value in said.items() if value and not (is_former and getattr(before, name))}
+        self.truth.change(before.id, tags=tags, **fields)
+        return self.truth.people[before.id]
 
     def _weighed(self, person: Person, events: list[ConsentEvent], *, yes: bool, claimed_at: datetime | None) -> None:
         """What comes from outside counts, or does not (B1a)."""
@@ -209,3 +216,35 @@ class Book(Story):
             person.id, email=cleaned.email, first_name=cleaned.first_name, last_name=cleaned.last_name,
             phone=cleaned.phone, tags=cleaned.tags,
         )  # fmt: skip
+
+    def merges(self, kept: Person, other: Person, from_other: Set[str]) -> None:
+        """Two records turn out to be of one person."""
+        self.tick()
+        self.says(f"{other.name} is merged into {kept.name}, who takes over {sorted(from_other)}")
+        answer = merge.merge(self.tenant, CLERK, kept_id=kept.id, other_id=other.id, from_other=from_other)
+        assert isinstance(answer, Merged), answer
+        self.truth.become_one(kept.id, other.id, from_other)
+        self.book_is_as_told()
+
+    def book_is_as_told(self) -> None:
+        """The ledger holds every word, the book everybody with what they said last, and nothing else."""
+        events = ConsentEvent.objects.filter(tenant=self.tenant)
+        held = Counter((event.customer_id, event.state, event.effective_at, event.address) for event in events)
+        said = Counter((word.person, STATE[word.yes], word.at, word.address) for word in self.truth.words)
+        told = {"lost": list(said - held), "more": list(held - said)}
+        promised(
+            held == said, "every word counts for whoever said it, and for whom they were merged into (B1, B4)", **told
+        )
+        book = {one.pk: one for one in Customer.objects.filter(tenant=self.tenant)}
+        promised(book.keys() == self.truth.people.keys(), "the book holds whom it should", book=[*book])
+        for person in self.truth.people.values():
+            yes = self.truth.has_said_yes(person.id)
+            state = STATE[yes] if self.truth.has_spoken(person.id) else "never"
+            kept = book[person.id]
+            told = {"person": person.name, "state": kept.consent_state}
+            promised(
+                (kept.consent_state, kept.marketing_consent) == (state, yes), "the newest word decides (B1)", **told
+            )
+            fields = {name: getattr(kept, name) for name in CHOSEN} | {"tags": tuple(kept.tags)}
+            differing = {name: value for name, value in fields.items() if value != getattr(person, name)}
+            promised(not differing, "the book keeps what was written down", person=person, differing=differing)

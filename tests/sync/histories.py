@@ -6,8 +6,8 @@ A `History` does things to the product and takes down beside it what was said (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
@@ -15,9 +15,9 @@ from unittest import mock
 from django.db import transaction
 
 from mailchimp_emulator.serve import ControlError, Running
-from nexpura.customers.models import ConsentEvent
+from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import Integration
-from nexpura.sync import connect, runs, store
+from nexpura.sync import connect, renames, runs, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import KnownAudience, LoginLease, SyncRun
 from tests.sync import interruption
@@ -25,7 +25,7 @@ from tests.sync.book import Book
 from tests.sync.conftest import AUDIENCE, CLERK, KEY
 from tests.sync.interruption import Steps
 from tests.sync.story import TALLY
-from tests.sync.truth import WITHIN, address_of
+from tests.sync.truth import WITHIN, Person, address_of
 from tests.sync.witness import Left, Witness, promised
 
 Row = dict[str, Any]
@@ -35,6 +35,8 @@ SPELLINGS = ("Ada@Inbox.example", " BEA@inbox.example ")
 BAD = ("name@", "two words@inbox.example")
 FAKE, TIRED = "foo@bar.com", "tired@inbox.example"
 EMAILS = (*GOOD, *SPELLINGS, "", *BAD, FAKE, TIRED)
+ELSEWHERE = ("new@inbox.example", "newer@post.example")
+"""Where people go in Mailchimp, whom the book does not know there yet."""
 OUTSIDERS = ({"email_address": "own@post.example", "status": "subscribed", "merge_fields": {"FNAME": "Own"}},
              {"email_address": "gone@post.example", "status": "unsubscribed", "unsubscribed_by": "user"})  # fmt: skip
 PERMISSIONS = ({"id": "aaaaaaaaaa", "text": "E-mail"}, {"id": "bbbbbbbbbb", "text": "Post"})
@@ -51,9 +53,8 @@ MAPPINGS: Sequence[Mapping[str, str]] = (
     {"FNAME": "first_name", "LNAME": "external_id", "NOWHERE": "phone"},
 )
 EVENTS = ("unsubscribe", "complaint", "hard_bounce", "profile", "confirm", "unsubscribe_admin", "archive", "merge",
-          "delete_permanent")  # fmt: skip
-"""What people and the merchant do. Changed addresses are not among it: what a no at the new one means for the old is
-played by hand (`test_merge_and_sync`), and not modelled here."""
+          "delete_permanent", "address")  # fmt: skip
+"""What people and the merchant do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,11 @@ class History(Book):
         self.witness = Witness(self.emulator, seeds, self.truth, double_optin=opening.double_optin)
         self.says(f"an audience, {opening}")
 
+    def merges(self, kept: Person, other: Person, from_other: Set[str]) -> None:
+        super().merges(kept, other, from_other)
+        self.witness.are_one(kept.id, other.id)
+        TALLY["merges"] += 1
+
     # --- Mailchimp: the people, and the merchant in its pages ------------------------------------
 
     def acts_there(self, which: int, event: str, email: str, first: str, *, raced: bool = False) -> None:
@@ -110,6 +116,13 @@ class History(Book):
         more: Row = {"new_email": email} if event == "address" else {}
         more |= {"merge_fields": {"FNAME": first}} if event in ("profile", "merge") else {}
         self._there(address, event, raced=raced, **more)
+
+    def changes_address_there(self, who: int, email: str) -> None:
+        """Somebody of the book gives themselves another address in Mailchimp."""
+        self.tick()
+        theirs = [one.address for one in self.truth.people.values() if one.address in self.witness.members]
+        if theirs:
+            self._there(theirs[who % len(theirs)], "address", raced=False, new_email=email)
 
     def signs_up(self, email: str, first: str, *, raced: bool = False) -> None:
         """Somebody fills in the shop's form in Mailchimp."""
@@ -156,6 +169,37 @@ class History(Book):
         self.says(f"the shop chooses {chosen}")
 
     mapping: Mapping[str, str] = {}
+
+    def answers(self, who: int, *, take_over: bool) -> None:
+        """The shop answers what to do about an address that somebody changed in Mailchimp."""
+        self.tick()
+        asked = [one for one in self.truth.people.values() if one.address in self.witness.questions]
+        person = asked[who % len(asked)] if asked else self.somebody(who)
+        if not self.connected or person is None:
+            return
+        customer = Customer.objects.get(pk=person.id)
+        proposal = renames.proposal_for(self.tenant, customer)
+        question = self.witness.questions.get(person.address)
+        told = {"person": person.name, "question": question, "proposal": proposal}
+        if proposal is None:
+            known = question and question.surely and question.proposed and not question.somebody_else_came
+            promised(not known, "an address changed in Mailchimp is proposed to the shop (B3)", **told)
+            return
+        promised(question, "nothing is proposed that nobody did (B3)", **told)
+        assert question is not None
+        new = question.proposed = question.proposed or proposal.new_address
+        promised(proposal.new_address == new, "what is proposed is the newest address (B3)", **told)
+        answer = (renames.take_over if take_over else renames.keep)(self.tenant, CLERK, customer, new)
+        self.says(f"the shop {'takes over' if take_over else 'keeps'} {new} of {person.name}: {type(answer).__name__}")
+        TALLY["answers"] += 1
+        if isinstance(answer, renames.Refused):
+            promised(take_over and self.truth.holders(new), "an answer that can be is carried out (B3)", answer=answer)
+        elif take_over:
+            self.truth.change(person.id, email=answer.customer.email)
+            promised(self.truth.people[person.id].address == new, "the new address is in the book (B3)", **told)
+            self.witness.taken_over(person.address, person.id)
+        else:
+            self.witness.kept(person.address)
 
     # --- syncs -----------------------------------------------------------------------------------
 
@@ -229,40 +273,46 @@ class History(Book):
         if not self.baseline_read:
             self.baseline_read = True
             promised(not events, "what the first reading finds changes nothing in the book (B3)", events=events)
+            self.witness.follow_the_book()
             return
         self._hear(shown, events, all_of_it=True)
+        self.witness.follow_the_book()
 
     def _adopt_what_was_heard(self) -> None:
         """Nobody knows how far the run came: the ledger tells, and may tell nothing that was not said."""
         self._hear(dict(self.witness.left), self.new_events(), all_of_it=False)
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
-    def _hear(self, shown: Mapping[str, Left], events: list[ConsentEvent], *, all_of_it: bool) -> None:
+    def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:
+        """Whose noes these are: of everybody at the address, and at the one that its member had before (B3)."""
         for address, left in shown.items():
-            heard_at = left.at + WITHIN
             for person in self.truth.holders(address):
-                newest_yes = self.truth.newest_yes_of(person.id)
-                found = next(
-                    (event for event in events if (event.customer_id, event.source) == (person.id, "mailchimp")), None
-                )
-                told = {"person": person.name, "address": address, "left": left}
-                if newest_yes and newest_yes > heard_at:
-                    promised(not found, "a yes recorded after they left is not taken back (B3)", **told)
-                elif found:
-                    events.remove(found)
-                    at = min(heard_at, self.present)
-                    promised(
-                        (found.state, found.effective_at) == ("withdrawn", at),
-                        "a no counts from when it was said",
-                        **told,
-                    )
-                    self.truth.said(person.id, yes=False, at=at, claimed_at=heard_at)
-                elif all_of_it and left.shows:
-                    known = self.truth.has_said_no_since(person.id, left.at)
-                    promised(known, "a no in Mailchimp becomes a withdrawal in the book (B3)", **told)
-        promised(
-            not events, "nobody's no is invented (B3)", events=[(e.customer_id, e.state, e.source) for e in events]
-        )
+                yield address, left, person
+            for old, question in self.witness.were_at(address):
+                certain = question.surely and not question.somebody_else_came
+                for person in self.truth.holders(old) if old not in shown else ():
+                    yield address, replace(left, shows=left.shows and certain), person
+
+    def _hear(self, shown: Mapping[str, Left], events: list[ConsentEvent], *, all_of_it: bool) -> None:
+        for address, left, person in [*self._saying(shown)]:
+            heard_at = left.at + WITHIN
+            newest_yes = self.truth.newest_yes_of(person.id)
+            heard = [event for event in events if (event.customer_id, event.source) == (person.id, "mailchimp")]
+            told = {"person": person.name, "address": address, "left": left}
+            if newest_yes and newest_yes > heard_at:
+                promised(not heard, "a yes recorded after they left is not taken back (B3)", **told)
+            elif heard:
+                events.remove(heard[0])
+                said = "withdrawn", min(heard_at, self.present)
+                promised((heard[0].state, heard[0].effective_at) == said, "a no counts from when it was said", **told)
+                no = self.truth.said(person.id, yes=False, at=said[1], claimed_at=heard_at)
+                if person.address != address:
+                    self.witness.carried_out[address].add(no.number)
+            elif all_of_it and left.shows:
+                known = self.truth.has_said_no_since(person.id, left.at)
+                promised(known, "a no in Mailchimp becomes a withdrawal in the book (B3)", **told)
+        told = {"events": [(event.customer_id, event.state, event.source) for event in events]}
+        promised(not events, "nobody's no is invented (B3)", **told)
 
     def is_interrupted(self, how: str, at: int, trigger: str = "manual") -> None:
         """A sync whose worker is killed, told to stop, or loses its database, after so many steps."""

@@ -35,6 +35,7 @@ def all_is_quiet(history: History) -> None:
         promised(False, "the writing comes to an end", story=len(history.lines))
     most = 6 if history.opening.permissions else 5
     promised(run.requests <= most, "an unchanged book costs a handful of reads", requests=run.requests)
+    history.book_is_as_told()
     _audience_is_as_promised(history)
 
 

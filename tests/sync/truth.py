@@ -6,12 +6,15 @@ from the promises (B1, B1a, B3, B4), in as few lines as they allow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 WITHIN = timedelta(microseconds=999_999)
 """Mailchimp tells whole seconds: a no said there in some second is later than a yes of the same."""
+
+CHOSEN = ("first_name", "last_name", "email", "phone")
+"""Of these a merge takes one of two values; of everything else it keeps both."""
 
 
 def address_of(email: str) -> str:
@@ -62,10 +65,12 @@ class Truth:
     people: dict[int, Person] = field(default_factory=dict)
     words: list[Word] = field(default_factory=list)
     addresses_ever: set[str] = field(default_factory=set)
+    former: dict[str, int] = field(default_factory=dict)
+    """Whom the names of records mean that were merged into another."""
 
     def as_of_now(self) -> Truth:
         """A copy that what happens next does not change."""
-        return Truth(dict(self.people), list(self.words), set(self.addresses_ever))
+        return Truth(dict(self.people), list(self.words), set(self.addresses_ever), dict(self.former))
 
     def keep(self, person: Person) -> None:
         """Put somebody in the book, or bring them up to date."""
@@ -74,6 +79,27 @@ class Truth:
 
     def change(self, person_id: int, **fields: object) -> None:
         self.keep(replace(self.people[person_id], **fields))  # type: ignore[arg-type]
+
+    def become_one(self, kept_id: int, other_id: int, from_other: Set[str]) -> None:
+        """Two records are of one person: every word of both is theirs, and no value is lost but those not chosen."""
+        kept, other = self.people[kept_id], self.people.pop(other_id)
+        fields: dict[str, object] = {}
+        for name in CHOSEN:
+            mine, theirs = getattr(kept, name), getattr(other, name)
+            fields[name] = (theirs or mine) if name in from_other else (mine or theirs)
+        spelt: dict[str, str] = {}
+        for tag in (*kept.tags, *other.tags):
+            spelt.setdefault(tag.casefold(), tag)
+        fields["tags"] = tuple(spelt.values())
+        self.words = [replace(word, person=kept_id) if word.person == other_id else word for word in self.words]
+        self.former = {name: kept_id if who == other_id else who for name, who in self.former.items()}
+        self.former[other.name] = kept_id
+        self.change(kept_id, **fields)
+
+    def named(self, name: str) -> Person | None:
+        """Whom a name means, also one from before a merge."""
+        by_name = {person.name: person for person in self.people.values()}
+        return by_name.get(name) or self.people.get(self.former.get(name, 0))
 
     def said(
         self, person_id: int, *, yes: bool, at: datetime, claimed_at: datetime | None = None, address: str | None = None
@@ -112,6 +138,9 @@ class Truth:
     def refusal(self, address: str) -> Word | None:
         """The no that stands at the address: its newest word."""
         return None if self.standing_yes(address) else self.newest_no(address)
+
+    def has_spoken(self, person_id: int) -> bool:
+        return bool(self._own(person_id))
 
     def has_said_yes(self, person_id: int) -> bool:
         """Whether the newest of the person's own words is a yes; at a tie it is a no."""

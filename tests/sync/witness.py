@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -75,6 +75,25 @@ class Member:
     """The same, with those that an interrupted sync may have carried out."""
     raced: bool = False
     """Somebody acted on it in the middle of a run, after we had read it."""
+    seen_here: bool | None = False
+    """Whether the product has seen it under the address it has now; None: perhaps."""
+    fresh: bool = False
+    """Made by us in the run that is judged now."""
+
+
+@dataclass(slots=True)
+class Question:
+    """A person gave themselves another address in Mailchimp, and the shop has not said what to do (B3)."""
+
+    member: Member
+    surely: bool
+    """Whether the product knew the member at the address it left: only then can it know that it left."""
+    ours: bool
+    made_for: int | None
+    proposed: str | None = None
+    """The new address, as last read; None: not read yet."""
+    somebody_else_came: bool = False
+    """Another member is at the old address now, as a reading will show."""
 
 
 class Witness:
@@ -87,6 +106,8 @@ class Witness:
         self.others_were_at = set(self.members)
         """Addresses at which anybody but us has ever acted."""
         self.left: dict[str, Left] = {}
+        self.questions: dict[str, Question] = {}
+        """By the address that was left."""
         self.carried_out: dict[str, set[int]] = defaultdict(set)
         self.perhaps_carried_out: dict[str, set[int]] = defaultdict(set)
         self.gate: Truth | None = None
@@ -131,6 +152,11 @@ class Witness:
         )  # fmt: skip
         return max(listings, default=None)
 
+    def were_at(self, address: str) -> Iterator[tuple[str, Question]]:
+        """The questions about whoever is at this address now, by the address they left."""
+        member = self.members.get(address)
+        return ((old, question) for old, question in self.questions.items() if question.member is member)
+
     # --- a sync has read, or has ended -----------------------------------------------------------
 
     def shown_by(self, listing: int) -> dict[str, Left]:
@@ -141,9 +167,42 @@ class Witness:
         return shown
 
     def all_is_read(self) -> None:
-        """The product has seen every member as it is now."""
+        """The product has seen every member as it is now, and knows who has another address."""
         for member in self.members.values():
-            member.known_as = {member.status}
+            member.known_as, member.seen_here = {member.status}, True
+        for old in [old for old, question in self.questions.items() if question.somebody_else_came]:
+            del self.questions[old]
+        for question in self.questions.values():
+            question.proposed = self.address_of(question.member) or question.proposed
+
+    def address_of(self, member: Member) -> str | None:
+        return next((address for address, one in self.members.items() if one is member), None)
+
+    def follow_the_book(self) -> None:
+        """Whose member it was has the new address in the book now: there it is ours as it was (B5)."""
+        for old, question in list(self.questions.items()):
+            person = self.truth.people.get(question.made_for or 0)
+            if question.ours and person and person.address == question.proposed:
+                self.taken_over(old, person.id)
+
+    def taken_over(self, old: str, person_id: int) -> None:
+        """The member that left `old` is this customer's at the address it has now."""
+        question = self.questions[old]
+        member, new = question.member, question.proposed
+        if self.members.get(new or "") is member:
+            member.ours = question.ours
+            member.made_for = person_id if question.ours else None
+            member.back_since |= self.carried_out[old]
+            member.back_perhaps_since |= self.perhaps_carried_out[old]
+        question.ours, question.made_for = False, None
+        if not [one for one in self.truth.holders(old) if one.id != person_id]:
+            del self.questions[old]
+
+    def kept(self, old: str) -> None:
+        """The shop keeps the old address: it is as good as new, and the member at the other one nobody's."""
+        del self.questions[old]
+        if old not in self.members:
+            self.others_were_at.discard(old)
 
     def a_sync_ended(self, *, well: bool) -> None:
         """Take down which noes are dealt with, surely or perhaps."""
@@ -154,9 +213,18 @@ class Witness:
             self.perhaps_carried_out[address].add(no.number)
             if well and member and member.status not in MAILABLE:
                 self.carried_out[address].add(no.number)
+        in_doubt = not well or any(row["fault"] for row in self.requests)
         for member in self.members.values():
-            member.raced = False
+            if in_doubt and (member.fresh or not member.seen_here):
+                member.seen_here = None
+            member.raced = member.fresh = False
             member.known_as |= {member.status}
+
+    def are_one(self, kept_id: int, other_id: int) -> None:
+        """Two records were merged: what was made for either was made for the one who stays."""
+        for one in (*self.members.values(), *self.questions.values()):
+            if one.made_for == other_id:
+                one.made_for = kept_id
 
     # --- what others do --------------------------------------------------------------------------
 
@@ -180,10 +248,12 @@ class Witness:
             match row["event"]:
                 case "created":
                     self.members[address] = self._back(address, Member(row["new"]["status"]))
+                    if address in self.questions:
+                        self.questions[address].somebody_else_came = True
                 case "status":
                     self._they_changed_status(event, address, row)
                 case "address":
-                    self._they_changed_address(address, address_of(row["new"]))
+                    self._they_changed_address(address, address_of(row["new"]), _moment(row["time"]))
                 case "deleted":
                     del self.members[address]
                     self.left.pop(address, None)
@@ -198,11 +268,27 @@ class Witness:
             member.out_since = second
             self.left[address] = Left(second, self._position(), event in A_NO and "unsubscribed" not in member.known_as)
 
-    def _they_changed_address(self, old: str, new: str) -> None:
-        self.members[new] = self._back(new, self.members.pop(old))
+    def _they_changed_address(self, old: str, new: str, second: datetime) -> None:
+        """The person is the same, and nothing of ours at the new address until the book says so.
+
+        Of a no that they said before, Mailchimp tells only when the member changed last.
+        """
+        member = self.members.pop(old)
+        if member.seen_here is not False:
+            surely = member.seen_here is True and old not in self.questions
+            self.questions[old] = Question(member, surely, member.ours, member.made_for)
+        self.members[new] = self._back(new, member)
         self.others_were_at.add(new)
         if left := self.left.pop(old, None):
-            self.left[new] = Left(left.at, left.position, shows=False)
+            self.left[new] = Left(second, self._position(), shows=left.shows)
+        before = self.questions.get(new)
+        member.seen_here = False
+        if before and before.member is member:  # back where they were, and ours as before
+            del self.questions[new]
+            member.ours, member.made_for = before.ours, before.made_for
+            member.seen_here = True if before.surely else None
+        elif before:
+            before.somebody_else_came = True
 
     def _back(self, address: str, member: Member) -> Member:
         member.ours, member.opt_out = False, None
@@ -237,6 +323,12 @@ class Witness:
 
     def _must_be_live(self, address: str, what: str) -> Word:
         """A yes stands at the address: now, or when the gate was asked for this very write."""
+        asked = self.questions.get(address)
+        promised(
+            asked is None or not asked.surely or asked.proposed is None,
+            "as long as the shop has not answered, nothing is sent to the address that was left (B3)",
+            address=address, what=what, question=asked,
+        )  # fmt: skip
         yes = self.truth.standing_yes(address) or (self.gate.standing_yes(address) if self.gate else None)
         if yes is None:
             holders = [person.name for person in self.truth.holders(address)]
@@ -254,8 +346,9 @@ class Witness:
         blank = [tag for tag, value in new["merge_fields"].items() if value == ""]
         promised(not blank, "no blank is ever written (B6)", address=address, fields=blank)
         self.members[address] = Member(
-            new["status"], ours=True, made_for=yes.person, our_tags=set(new["tags"]), known_as={new["status"]}
-        )
+            new["status"], ours=True, made_for=yes.person, our_tags=set(new["tags"]), known_as={new["status"]},
+            seen_here=True, fresh=True,
+        )  # fmt: skip
 
     def _we_moved(self, old: str, new: str) -> None:
         yes, member = self._must_be_live(new, "moved"), self.members[old]
