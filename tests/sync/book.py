@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from django.core.exceptions import ValidationError
 from django.db import connection
@@ -19,10 +20,15 @@ from nexpura.customers import intake, ledger
 from nexpura.customers.importing import import_customers
 from nexpura.customers.merging import Merged
 from nexpura.customers.models import ConsentEvent, Customer
-from nexpura.sync import merge
+from nexpura.sync import erasures, merge
+from nexpura.sync.models import Erasure
+from nexpura.sync.store import erase
+from nexpura.tenants import erased
+from nexpura.tenants.erased import by_address
 from tests.sync.conftest import CLERK
+from tests.sync.erasing import tables_that_name
 from tests.sync.story import Story
-from tests.sync.truth import CHOSEN, Person
+from tests.sync.truth import CHOSEN, Person, address_of
 from tests.sync.witness import promised
 
 Row = dict[str, Any]
@@ -51,7 +57,7 @@ class Book(Story):
         return person
 
     def _new_name(self) -> str:
-        return f"C{next(self._names)}"
+        return f"(C{next(self._names)})"
 
     def speaks(self, person: Person, *, yes: bool, when: str) -> None:
         """The person says yes or no to somebody in the shop."""
@@ -96,7 +102,7 @@ class Book(Story):
             import_customers(self.tenant, CLERK, Path(file.name))
         events = self.new_events()
         for line in lines:
-            if self._names_nobody(line):
+            if self._names_nobody(line) or self._brings_nobody_back(line):
                 continue
             person = self._brought_up_to_date(line)
             if line["marketing_consent"]:
@@ -109,8 +115,16 @@ class Book(Story):
         blank = not any(line[name].strip() for name in ("first_name", "last_name", "email", "phone"))
         return blank and not self.truth.named(line["external_id"])
 
+    def _brings_nobody_back(self, line: dict[str, str]) -> bool:
+        """Whoever was erased comes back by a yes with a date of its own since then, and by nothing else (B11)."""
+        erased_at = self.truth.comes_back(line["external_id"], address_of(line["email"]))
+        dated = datetime.fromisoformat(line["consent_at"]) if line["consent_at"] else None
+        new_yes = line["marketing_consent"] == "yes" and dated and erased_at and dated > erased_at
+        return erased_at is not None and not new_yes
+
     def _line(self, row: Row) -> dict[str, str]:
         names = [*(person.name for person in self.truth.people.values()), *self.truth.former]
+        names += [name for name in self.truth.erased if "@" not in name]
         name = self._new_name() if row["who"] is None or not names else names[row["who"] % len(names)]
         asked = self.truth.named(name) or Person(0, name)
         date = self.date(row["when"], asked) if row["says"] and row["when"] != "next year" else None
@@ -142,7 +156,7 @@ class Book(Story):
         """What comes from outside counts, or does not (B1a)."""
         if yes:
             allowed = self.truth.yes_from_outside_counts(person.id, claimed_at)
-            needed = allowed and not self.truth.words
+            needed = allowed and not self.truth.words and not self.truth.was_shut(person.id)
         else:
             needed = allowed = self.truth.no_from_outside_counts(person.id, claimed_at)
         self._taken_down(person, events, yes=yes, claimed_at=claimed_at, needed=needed, allowed=allowed)
@@ -211,7 +225,16 @@ class Book(Story):
         except ValidationError:
             return
         self.says(f"{person.name} is edited: {cleaned.email!r} {cleaned.first_name[:9]!r} {cleaned.tags}")
-        intake.edit(Customer.objects.get(pk=person.id), CLERK, cleaned)
+        refused = False
+        try:
+            intake.edit(Customer.objects.get(pk=person.id), CLERK, cleaned)
+        except ValidationError:
+            refused = True
+        address = address_of(cleaned.email)
+        taken = address != person.address and address in self.truth.erased
+        promised(refused == taken, "nobody takes on the address of somebody erased unasked (B11)", person=person)
+        if refused:
+            return
         self.truth.change(
             person.id, email=cleaned.email, first_name=cleaned.first_name, last_name=cleaned.last_name,
             phone=cleaned.phone, tags=cleaned.tags,
@@ -225,6 +248,30 @@ class Book(Story):
         assert isinstance(answer, Merged), answer
         self.truth.become_one(kept.id, other.id, from_other)
         self.book_is_as_told()
+
+    def erases(self, person: Person, choice: str) -> Erasure:
+        """The person asks to be forgotten: from now on nothing here names them (B11)."""
+        self.tick()
+        self.says(f"{person.name} is erased, the member: {choice}")
+        had, alone = self.truth.had[person.id] - {""}, self.truth.only_theirs(person.id)
+        names = {person.name, *(name for name, who in self.truth.former.items() if who == person.id)}
+        shown = self._records_show(person)
+        hold = erase._hold
+        with mock.patch.object(erase, "_hold", lambda *who: (hold(*who), self.present)[1]):
+            erasure = erasures.erase(self.tenant, CLERK, person.id, choice)
+        forgotten = shown | {address for address in had - shown if erased.among(self.tenant.pk, [by_address(address)])}
+        self.truth.is_erased(person.id, self.present, forgotten)
+        self.book_is_as_told()
+        self.nobody_is_named(names | (alone & shown))
+        return erasure
+
+    def _records_show(self, person: Person) -> set[str]:
+        """The addresses that the person is known to have had: the present one, and those they said something for."""
+        return ({person.address} | self.truth.said_at(person.id)) - {""}
+
+    def nobody_is_named(self, words: Set[str]) -> None:
+        tables = tables_that_name(*words, tenant_id=self.tenant.pk)
+        promised(not tables, "after an erasure no table names the person (B11)", words=words, tables=tables)
 
     def book_is_as_told(self) -> None:
         """The ledger holds every word, the book everybody with what they said last, and nothing else."""

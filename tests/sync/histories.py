@@ -17,16 +17,16 @@ from django.db import transaction
 from mailchimp_emulator.serve import ControlError, Running
 from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import Integration
-from nexpura.sync import connect, renames, runs, store
+from nexpura.sync import connect, forget, renames, runs, store
 from nexpura.sync.clock import Clock
-from nexpura.sync.models import KnownAudience, LoginLease, SyncRun
+from nexpura.sync.models import Erasure, KnownAudience, LoginLease, SyncRun
 from tests.sync import interruption
 from tests.sync.book import Book
 from tests.sync.conftest import AUDIENCE, CLERK, KEY
 from tests.sync.interruption import Steps
 from tests.sync.story import TALLY
 from tests.sync.truth import WITHIN, Person, address_of
-from tests.sync.witness import Left, Witness, promised
+from tests.sync.witness import MAILABLE, Errand, Left, Witness, promised
 
 Row = dict[str, Any]
 
@@ -76,6 +76,8 @@ class History(Book):
         self.opening = opening
         self.connected = self.baseline_read = False
         self._left_behind = False
+        self.errands: list[Errand] = []
+        """Erasures of which Mailchimp has yet to be told."""
         self._open_audience()
         self.tell_time()
         self.connects()
@@ -104,6 +106,50 @@ class History(Book):
         self.witness.are_one(kept.id, other.id)
         TALLY["merges"] += 1
 
+    def erases(self, person: Person, choice: str) -> Erasure:
+        had = {*self.truth.had[person.id], *self.truth.said_at(person.id)} - {""}
+        self.witness.catch_up()
+        erasure = super().erases(person, choice)
+        forgotten = {
+            address for address in had if address in self.truth.erased and not self.truth.holders(address)
+        }  # fmt: skip
+        errand = self.witness.is_erased(person.id, choice, had, forgotten, person.address)
+        errand.erasure_id = erasure.pk
+        self.errands.append(errand)
+        TALLY["erasures"] += 1
+        return erasure
+
+    def carries_out_erasures(self, fault: Row | None = None) -> None:
+        """The worker does in Mailchimp what the erasures that are due have to do there."""
+        self.tick()
+        for errand in list(self.errands):
+            self.witness.new_page()
+            self.witness.errand = errand
+            self.emulator.control("faults", [fault] if fault else [])
+            forget.carry_out(errand.erasure_id, self.present)
+            self._requests_end()
+            self.emulator.control("faults", [])
+            self.witness.catch_up()
+            self.witness.errand = None
+            erasure = Erasure.objects.get(pk=errand.erasure_id)
+            wrote = [row["method"] for row in self.witness.writes]
+            self.says(f"erasure {erasure.number}: {erasure.state} {erasure.outcomes} wrote {wrote or 'nothing'}")
+            if not erasure.is_open:
+                self.errands.remove(errand)
+                if erasure.done_at and "not_connected" not in erasure.outcomes:
+                    self._is_forgotten(errand)
+
+    def _is_forgotten(self, errand: Errand) -> None:
+        """The member is as the person wished (B11)."""
+        there = {errand.address, *filter(None, (self.witness.address_of(member) for member in errand.made))} - {""}
+        for address in there:
+            member = self.witness.members.get(address)
+            told = {"address": address, "choice": errand.choice, "member": member}
+            if member is None or self.truth.standing_yes(address) or errand.choice == "keep":
+                continue
+            promised(errand.choice != "delete", "whoever chose so is deleted permanently (B11)", **told)
+            promised(member.status not in MAILABLE, "whoever is erased gets no mail any more (B11)", **told)
+
     # --- Mailchimp: the people, and the merchant in its pages ------------------------------------
 
     def acts_there(self, which: int, event: str, email: str, first: str, *, raced: bool = False) -> None:
@@ -131,16 +177,23 @@ class History(Book):
 
     def _there(self, email: str, event: str, *, raced: bool, **more: Any) -> None:
         self.witness.catch_up()
+        before = self._changed_last(email)
         try:
             self.emulator.control("member_event", {"list_id": AUDIENCE, "email": email, "event": event, **more})
         except ControlError:
             return  # it cannot befall this member
         self.says(f"in Mailchimp: {event} of {email} {more or ''}")
         address = address_of(email)
-        self.witness.somebody_acts(address, event, self.second, raced=raced)
+        told = before != self._changed_last(email)
+        self.witness.somebody_acts(address, event, self.second, raced=raced, told=told)
         self.witness.catch_up()
         if raced and address in self.witness.members:
             self.witness.members[address].raced = True
+
+    def _changed_last(self, email: str) -> object:
+        address = address_of(email)
+        rows = (row for row in self.emulator.members(AUDIENCE) if address_of(row["email_address"]) == address)
+        return next(((row["last_changed"], row["status"]) for row in rows), None)
 
     # --- what the shop chooses -------------------------------------------------------------------
 
@@ -148,6 +201,8 @@ class History(Book):
         answer = connect.connect(self.tenant, CLERK, key_text=KEY, audience_id=AUDIENCE, auto_sync=False)
         assert isinstance(answer, connect.Connected), answer
         self.connected = True
+        # Open erasures are due at once, by the database's own clock.
+        Erasure.objects.filter(tenant=self.tenant, state="pending").update(next_try_at=self.present)
         self.says("the shop connects")
 
     def disconnects(self) -> None:
@@ -193,7 +248,8 @@ class History(Book):
         self.says(f"the shop {'takes over' if take_over else 'keeps'} {new} of {person.name}: {type(answer).__name__}")
         TALLY["answers"] += 1
         if isinstance(answer, renames.Refused):
-            promised(take_over and self.truth.holders(new), "an answer that can be is carried out (B3)", answer=answer)
+            taken = self.truth.holders(new) or new in self.truth.erased
+            promised(take_over and taken, "an answer that can be is carried out (B3)", answer=answer)
         elif take_over:
             self.truth.change(person.id, email=answer.customer.email)
             promised(self.truth.people[person.id].address == new, "the new address is in the book (B3)", **told)
@@ -304,6 +360,8 @@ class History(Book):
             elif heard:
                 events.remove(heard[0])
                 said = "withdrawn", min(heard_at, self.present)
+                if left.read_late:
+                    said = "withdrawn", max(said[1], heard[0].effective_at)
                 promised((heard[0].state, heard[0].effective_at) == said, "a no counts from when it was said", **told)
                 no = self.truth.said(person.id, yes=False, at=said[1], claimed_at=heard_at)
                 if person.address != address:

@@ -137,6 +137,15 @@ class Histories(RuleBasedStateMachine):
         if one != other:
             self.history.merges(one, other, from_other)
 
+    @rule(who=WHO, choice=st.sampled_from(["unsubscribe", "unsubscribe", "delete", "keep"]))
+    def somebody_asks_to_be_forgotten(self, who, choice):
+        if len(self.history.truth.people) > 1:
+            self.history.erases(self.history.somebody(who), choice)
+
+    @rule(fault=st.none() | FAULT)
+    def erasures_are_carried_out(self, fault):
+        self.history.carries_out_erasures(fault)
+
     # --- Mailchimp ---
 
     @rule(which=WHO, event=st.sampled_from(EVENTS), email=st.sampled_from(GOOD), first=NAME)

@@ -67,15 +67,22 @@ class Truth:
     addresses_ever: set[str] = field(default_factory=set)
     former: dict[str, int] = field(default_factory=dict)
     """Whom the names of records mean that were merged into another."""
+    had: dict[int, set[str]] = field(default_factory=dict)
+    """Every address that somebody ever had."""
+    erased: dict[str, datetime] = field(default_factory=dict)
+    """The names and addresses of people who were erased, and when: an import brings none of them back (B11)."""
+    shut: dict[str, datetime] = field(default_factory=dict)
+    """Up to when no yes counts any more for whoever has such a name or address."""
 
     def as_of_now(self) -> Truth:
         """A copy that what happens next does not change."""
-        return Truth(dict(self.people), list(self.words), set(self.addresses_ever), dict(self.former))
+        return replace(self, people=dict(self.people), words=list(self.words), shut=dict(self.shut))
 
     def keep(self, person: Person) -> None:
         """Put somebody in the book, or bring them up to date."""
         self.people[person.id] = person
         self.addresses_ever.add(person.address)
+        self.had.setdefault(person.id, set()).add(person.address)
 
     def change(self, person_id: int, **fields: object) -> None:
         self.keep(replace(self.people[person_id], **fields))  # type: ignore[arg-type]
@@ -94,7 +101,44 @@ class Truth:
         self.words = [replace(word, person=kept_id) if word.person == other_id else word for word in self.words]
         self.former = {name: kept_id if who == other_id else who for name, who in self.former.items()}
         self.former[other.name] = kept_id
+        self.had[kept_id] |= self.had.pop(other_id)
         self.change(kept_id, **fields)
+
+    def is_erased(self, person_id: int, at: datetime, forgotten: Set[str]) -> None:
+        """Nothing they said counts any more, nor does any yes from before for an address that was theirs alone.
+
+        At an address that somebody else has, their last no outlives them, unless they took it back. `forgotten` are
+        the addresses of their past by which they can be recognised.
+        """
+        person, own = self.people.pop(person_id), self._own(person_id)
+        names = {person.name, *(name for name, who in self.former.items() if who == person_id)}
+        self.former = {name: who for name, who in self.former.items() if name not in names}
+        shared = {address for address in forgotten if self.holders(address)}
+        for one in names | forgotten:
+            self.erased[one] = at
+        for one in (names | forgotten) - shared:
+            self.shut[one] = at
+        for address in shared:
+            noes = [word.at for word in own if not word.yes and address in (person.address, word.address)]
+            if noes and not any(word.yes and word.at > max(noes) for word in own):
+                self.shut[address] = max(max(noes), self.shut.get(address, max(noes)))
+        self.words = [word for word in self.words if word.person != person_id]
+        del self.had[person_id]
+
+    def comes_back(self, name: str, address: str) -> datetime | None:
+        """When the person was erased whom an import brings; None: nobody whom it takes for somebody erased."""
+        known = self.named(name)
+        held = {known.name, known.address} if known else set()
+        return max((self.erased[one] for one in {name, address} - held if one in self.erased), default=None)
+
+    def only_theirs(self, person_id: int) -> set[str]:
+        """The addresses that nobody else ever had, or said anything for."""
+        others = {address for who, had in self.had.items() if who != person_id for address in had}
+        others |= {word.address for word in self.words if word.person != person_id}
+        return self.had[person_id] - others - {""}
+
+    def said_at(self, person_id: int) -> set[str]:
+        return {word.address for word in self._own(person_id)} - {""}
 
     def named(self, name: str) -> Person | None:
         """Whom a name means, also one from before a merge."""
@@ -127,7 +171,7 @@ class Truth:
         yeses = (
             word
             for word in self.words
-            if word.yes and word.person in here
+            if word.yes and word.person in here and not (address in self.shut and word.at <= self.shut[address])
             and (word.address == address or all(no.person == word.person for no in noes))
         )  # fmt: skip
         newest = max(yeses, key=_order, default=None)
@@ -162,7 +206,11 @@ class Truth:
         dates = {date for word in self._own(person_id) if word.yes for date in (word.at, word.claimed_at)}
         address = self.people[person_id].address
         against = [word for word in self._own(person_id) if not word.yes] + list(self._noes(address) if address else ())
-        return not against or (claimed_at is not None and claimed_at not in dates)
+        return not (against or self.was_shut(person_id)) or (claimed_at is not None and claimed_at not in dates)
+
+    def was_shut(self, person_id: int) -> bool:
+        """Whether somebody was erased who had the name or the address."""
+        return bool({self.people[person_id].name, self.people[person_id].address} & self.shut.keys())
 
     def no_from_outside_counts(self, person_id: int, claimed_at: datetime | None) -> bool:
         """A no from outside takes back a yes that is not newer than itself; of anybody else it says nothing."""

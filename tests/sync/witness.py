@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,8 @@ class Left:
     """Requests that Mailchimp had seen when it was said: every later reading shows it."""
     shows: bool
     """Whether a reading can tell: not where the member was out before, as far as the product may know."""
+    read_late: bool = False
+    """Nobody of the book was there, and so it is read only when somebody is, and the member changes once more."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ class Member:
     """Whether the product has seen it under the address it has now; None: perhaps."""
     fresh: bool = False
     """Made by us in the run that is judged now."""
+    of_somebody_erased: bool = False
+    """As long as nobody of the book has its address, it is not read into our records (B11)."""
 
 
 @dataclass(slots=True)
@@ -94,6 +98,20 @@ class Question:
     """The new address, as last read; None: not read yet."""
     somebody_else_came: bool = False
     """Another member is at the old address now, as a reading will show."""
+
+
+@dataclass(slots=True)
+class Errand:
+    """What an erasure has to do in Mailchimp."""
+
+    erasure_id: int
+    choice: str
+    address: str
+    """The one the person had at last."""
+    addresses: set[str]
+    """Where a member of theirs may be: whatever they had, and where they went in Mailchimp."""
+    made: list[Member]
+    """The members we made for them."""
 
 
 class Witness:
@@ -113,6 +131,8 @@ class Witness:
         self.gate: Truth | None = None
         """What the gate saw when it was asked last, if the book has changed since."""
         self.before_we_write: Callable[[], None] = lambda: None
+        self.errand: Errand | None = None
+        """The erasure that is being carried out."""
         self.requests: list[Row] = []
         """The API's log since the last `new_page`."""
         self._rows = self._logged = 0
@@ -132,11 +152,13 @@ class Witness:
         fresh, self._logged = log[self._logged :], len(log)
         self.requests += fresh
         for row in fresh:
-            _judge_request(row)
+            _judge_request(row, self.errand)
         trail = self.emulator.audit()
         rows, self._rows = trail[self._rows :], len(trail)
         for request, group in itertools.groupby(rows, key=lambda row: row["request"]):
-            if isinstance(request, int):
+            if isinstance(request, int) and self.errand:
+                self._the_errand_did(self.errand, list(group))
+            elif isinstance(request, int):
                 self.before_we_write()
                 self._we_wrote(list(group))
             else:
@@ -162,14 +184,26 @@ class Witness:
     def shown_by(self, listing: int) -> dict[str, Left]:
         """Take out the noes that a reading of this number shows, by address."""
         shown = {address: left for address, left in self.left.items() if left.position < listing}
-        for address in shown:
-            del self.left[address]
+        for address, left in shown.items():
+            if self._is_hidden(address):
+                self.left[address] = replace(left, shows=False, read_late=True)
+            else:
+                del self.left[address]
         return shown
+
+    def _is_hidden(self, address: str) -> bool:
+        """Whether the address is of somebody erased and of nobody in the book, so that it is not read (B11)."""
+        member = self.members.get(address)
+        known = address in self.truth.erased or (member is not None and member.of_somebody_erased)
+        return known and not self.truth.holders(address)
 
     def all_is_read(self) -> None:
         """The product has seen every member as it is now, and knows who has another address."""
-        for member in self.members.values():
-            member.known_as, member.seen_here = {member.status}, True
+        for address, member in self.members.items():
+            if address not in self.truth.erased and not member.of_somebody_erased:
+                member.known_as, member.seen_here = {member.status}, True
+            elif self.truth.holders(address):
+                member.known_as, member.seen_here = member.known_as | {member.status}, member.seen_here or None
         for old in [old for old, question in self.questions.items() if question.somebody_else_came]:
             del self.questions[old]
         for question in self.questions.values():
@@ -220,6 +254,28 @@ class Witness:
             member.raced = member.fresh = False
             member.known_as |= {member.status}
 
+    def is_erased(self, person_id: int, choice: str, addresses: set[str], forgotten: set[str], last: str) -> Errand:
+        """What was ours at addresses that nobody else has is forgotten; returns what is to be done in Mailchimp."""
+        made = [member for member in self.members.values() if member.made_for == person_id and member.ours]
+        mine = {old: one for old, one in self.questions.items() if old in addresses or one.made_for == person_id}
+        went = {self.address_of(one.member) for one in mine.values()} | {one.proposed for one in mine.values()}
+        errand = Errand(0, choice, last, {*addresses, *(one for one in went if one)}, made)
+        errand.addresses |= {address for address, member in self.members.items() if member in made}
+        for old, question in list(self.questions.items()):
+            if question.made_for == person_id:
+                question.made_for, question.ours = None, False
+            if old in forgotten or question.proposed in forgotten:
+                del self.questions[old]
+        for address, member in self.members.items():
+            if member.made_for == person_id:
+                member.made_for = None
+            if address in forgotten:
+                self.others_were_at.add(address)
+                member.ours, member.opt_out, member.of_somebody_erased = False, None, True
+                member.our_tags, member.asked_for = set(), set()
+                member.known_as, member.seen_here = {""}, False
+        return errand
+
     def are_one(self, kept_id: int, other_id: int) -> None:
         """Two records were merged: what was made for either was made for the one who stays."""
         for one in (*self.members.values(), *self.questions.values()):
@@ -228,15 +284,20 @@ class Witness:
 
     # --- what others do --------------------------------------------------------------------------
 
-    def somebody_acts(self, address: str, event: str, second: datetime, *, raced: bool) -> None:
-        """Take down an act, which may leave no line in the trail: whoever is out already can leave again."""
+    def somebody_acts(self, address: str, event: str, second: datetime, *, raced: bool, told: bool) -> None:
+        """Take down an act, which may leave no line in the trail: whoever is out already can leave again.
+
+        `told`: Mailchimp says of the member that it has changed.
+        """
         self.others_were_at.add(address)
         member = self.members.get(address)
         if member is None:
             return
         member.raced = raced
-        if member.opt_out and member.opt_out.at < second:
+        if told and member.opt_out and member.opt_out.at < second:
             member.opt_out = None
+        if told and member.status == "unsubscribed" and member.of_somebody_erased and address not in self.left:
+            self.left[address] = Left(second, self._position(), shows=False, read_late=True)
         if event in ("unsubscribe", "complaint") and member.status == "unsubscribed":
             left = self.left.get(address)
             self.left[address] = Left(second, self._position(), shows=bool(left and left.shows))
@@ -264,6 +325,8 @@ class Witness:
             self._back(address, member)
         member.status = row["new"]
         self.left.pop(address, None)
+        if self.truth.holders(address):
+            member.of_somebody_erased = False
         if row["new"] == "unsubscribed":
             member.out_since = second
             self.left[address] = Left(second, self._position(), event in A_NO and "unsubscribed" not in member.known_as)
@@ -298,6 +361,33 @@ class Witness:
 
     def _position(self) -> int:
         return int(self.emulator.metrics()["requests"])
+
+    # --- what an erasure does --------------------------------------------------------------------
+
+    def _the_errand_did(self, errand: Errand, rows: list[Row]) -> None:
+        address = address_of(rows[0]["email_address"])
+        yes, member = self.truth.standing_yes(address), self.members[address]
+        found = {"address": address, "choice": errand.choice, "yes": yes, "member": member}
+        theirs = address in errand.addresses or member in errand.made
+        promised(theirs, "an erasure touches no member but the person's (B11)", **found)
+        for row in rows:
+            change = row["event"], row["old"], row["new"]
+            promised(row["event"] == "field" or not yes, "whoever consents there keeps the member (B11)", **found)
+            match change:
+                case ("deleted", _, _):
+                    promised(errand.choice == "delete", "only who chose so is deleted permanently (B11)", **found)
+                    del self.members[address]
+                    self.left.pop(address, None)
+                case ("status", "subscribed" | "pending", "unsubscribed"):
+                    promised(errand.choice == "unsubscribe", "only who chose so is unsubscribed (B11)", **found)
+                    member.status, member.out_since, member.opt_out = "unsubscribed", _moment(row["time"]), None
+                    member.of_somebody_erased = True
+                case ("field", _, _):
+                    held = self.truth.holders(address)
+                    promised(held, "names are taken out only where somebody else has the address (B11)", **found)
+                case _:
+                    promised(False, "nothing else is done about an erased person (B11)", change=change, **found)
+        self.others_were_at.add(address)
 
     # --- what we do ------------------------------------------------------------------------------
 
@@ -435,15 +525,17 @@ class Witness:
         member.our_tags = (member.our_tags | (new - old)) & new
 
 
-def _judge_request(row: Row) -> None:
+def _judge_request(row: Row, errand: Errand | None) -> None:
     """What no request of ours may hold, whether or not it changes anything."""
     body = row["body"] if isinstance(row["body"], dict) else {}
     method, status = row["method"], body.get("status")
-    promised(method != "DELETE" and "delete" not in row["path"], "nothing is ever deleted", method=method)
+    deletes = method == "DELETE" or "delete" in row["path"]
+    promised(not deletes or (errand and errand.choice == "delete"), "nobody is ever deleted unasked", method=method)
     promised(status is None or method == "PATCH", "a status is sent only to change one", method=method, status=status)
     promised(status in (None, "unsubscribed", *MAILABLE), "no other status is ever sent", status=status)
     fields = body.get("merge_fields") or {}
-    promised(all(value != "" for value in fields.values()), "no blank is ever sent (B6)", method=method, fields=fields)
+    blank = any(value == "" for value in fields.values())
+    promised(not blank or errand, "no blank is ever sent (B6)", method=method, fields=fields)
 
 
 def _moment(text: str) -> datetime:
