@@ -99,3 +99,11 @@ def shop(committed, tenant, mailchimp) -> Shop:
 @pytest.fixture
 def tomorrow() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say what the random histories played."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for played in (value for name, value in report.user_properties if name == "played"):
+            told = ", ".join(f"{number} {what}" for what, number in sorted(played.items()))
+            terminalreporter.write_line(f"played: {told}")

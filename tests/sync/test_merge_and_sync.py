@@ -444,6 +444,45 @@ def test_whoever_changed_the_address_and_left_between_two_syncs_has_said_no(shop
     assert shop.statuses() == {NEW: "unsubscribed"}
 
 
+def test_whoever_was_unsubscribed_before_and_changes_the_address_says_no_to_nobody(shop):
+    shop.audience({"email_address": ADA, "status": "unsubscribed"})
+    twin = shop.customer(NEW)
+    shop.sync()
+    shop.person(ADA, "address", new_email=NEW)
+
+    shop.sync()
+
+    twin.refresh_from_db()
+    assert (twin.consent_state, shop.statuses()) == ("never", {NEW: "unsubscribed"})
+
+
+def test_a_no_of_somebody_else_at_the_new_address_is_not_the_customers(shop):
+    ada = renamed(shop)
+    shop.person(NEW, "delete_permanent")
+    shop.person(NEW, "signup")
+    shop.sync()
+    shop.person(NEW, "unsubscribe")
+
+    shop.sync()
+
+    ada.refresh_from_db()
+    assert ada.consent_state == "granted"
+
+
+def test_whoever_left_at_the_new_address_and_signed_up_again_is_left_alone_once_it_is_taken_over(shop):
+    ada = renamed(shop)
+    shop.person(NEW, "unsubscribe")
+    shop.sync()
+    shop.person(NEW, "signup")
+    shop.sync()
+    renames.take_over(shop.tenant, CLERK, ada, NEW)
+
+    run = shop.sync()
+
+    assert (shop.statuses(), run.counts["kept"]) == ({NEW: "subscribed"}, 1)
+    settled(shop)
+
+
 def test_a_no_here_reaches_the_new_address_once_it_is_taken_over(shop):
     ada = renamed(shop)
     shop.says_no(ada)
