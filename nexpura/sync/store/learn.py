@@ -245,7 +245,7 @@ def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Membe
 
 
 def _hear(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime], newest: Mapping[str, Member]) -> None:
-    """Record what people said in Mailchimp; where their member is out by it, nothing is left to be carried out (B2a)."""
+    """Record what people said in Mailchimp; where their member is out by it, nothing is left to carry out (B2a)."""
     said_at = _heard(tenant_id, audience_pk, noes, newest)
     heard = ledger.hear_noes(tenant_id, said_at, _of_those_who_moved(tenant_id, audience_pk, noes))
     out = {address for address, _ in said_at}
