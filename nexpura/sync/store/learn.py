@@ -95,10 +95,10 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
         return []
     newest = {address_of(member.address): member for member in members}
     with transaction.atomic():
-        newest = _without_the_erased(tenant_id, newest)
+        newest, forgotten = _without_the_erased(tenant_id, audience_pk, newest)
         renamed, out_before = _follow_renames(tenant_id, audience_pk, newest)
         differing = _mirror(tenant_id, audience_pk, newest)
-        left = {address for address, is_no in differing.items() if is_no} - out_before
+        left = {address for address, is_no in differing.items() if is_no} - out_before - forgotten
         noes = {address: newest[address].last_changed + WITHIN for address in left}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
             heard = ledger.hear_noes(tenant_id, _heard(tenant_id, audience_pk, noes, newest))
@@ -110,19 +110,27 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
     return [*differing]
 
 
-def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
-    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records."""
+def _without_the_erased(
+    tenant_id: int, audience_pk: int, newest: dict[str, Member]
+) -> tuple[dict[str, Member], set[str]]:
+    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records.
+
+    Returns beside it the addresses of those who are, but whose member was forgotten: what we find there now is no
+    news, and says nothing about when it came to be so.
+    """
     erased.hold_still(tenant_id)
     marks = {
         address: {erased.by_address(address), erased.by_contact(member.contact_id)}
         for address, member in newest.items()
     }  # a blank contact is nobody's
     known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    gone = {address for address, own in marks.items() if own & known}
-    if not gone:
-        return newest
-    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__in=gone).values_list("address", flat=True))
-    return {address: member for address, member in newest.items() if address not in gone}
+    marked = {address for address, own in marks.items() if own & known}
+    if not marked:
+        return newest, set()
+    back = set(Customer.objects.filter(tenant_id=tenant_id, address__in=marked).values_list("address", flat=True))
+    members = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=back)
+    gone, seen = marked - back, set(members.values_list("address", flat=True))
+    return {address: member for address, member in newest.items() if address not in gone}, back - seen
 
 
 def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:
