@@ -22,7 +22,7 @@ from nexpura.customers.merging import Merged
 from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.sync import erasures, merge
 from nexpura.sync.models import Erasure
-from nexpura.sync.store import erase
+from nexpura.sync.store.erase import erasing
 from nexpura.tenants import erased
 from nexpura.tenants.erased import by_address
 from tests.sync.conftest import CLERK
@@ -256,8 +256,8 @@ class Book(Story):
         had, alone = self.truth.had[person.id] - {""}, self.truth.only_theirs(person.id)
         names = {person.name, *(name for name, who in self.truth.former.items() if who == person.id)}
         shown = self._records_show(person)
-        hold = erase._hold
-        with mock.patch.object(erase, "_hold", lambda *who: (hold(*who), self.present)[1]):
+        hold = erasing._hold
+        with mock.patch.object(erasing, "_hold", lambda *who: (hold(*who), self.present)[1]):
             erasure = erasures.erase(self.tenant, CLERK, person.id, choice)
         forgotten = shown | {address for address in had - shown if erased.among(self.tenant.pk, [by_address(address)])}
         self.truth.is_erased(person.id, self.present, forgotten)

@@ -102,8 +102,11 @@ def tomorrow() -> datetime:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """Say what the random histories played."""
+    """Say what the random histories played, and how the first one went that failed."""
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
-        for played in (value for name, value in report.user_properties if name == "played"):
-            told = ", ".join(f"{number} {what}" for what, number in sorted(played.items()))
-            terminalreporter.write_line(f"played: {told}")
+        told = dict(report.user_properties)
+        if "history" in told:
+            terminalreporter.write_line(told["history"])
+        if "played" in told:
+            counts = ", ".join(f"{number} {what}" for what, number in sorted(told["played"].items()))
+            terminalreporter.write_line(f"played: {counts}")

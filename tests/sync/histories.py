@@ -24,6 +24,7 @@ from tests.sync import interruption
 from tests.sync.book import Book
 from tests.sync.conftest import AUDIENCE, CLERK, KEY
 from tests.sync.interruption import Steps
+from tests.sync.mortal import Nursery
 from tests.sync.story import TALLY
 from tests.sync.truth import WITHIN, Person, address_of
 from tests.sync.witness import MAILABLE, Errand, Left, Witness, promised
@@ -261,6 +262,23 @@ class History(Book):
 
     def syncs(self, trigger: str = "manual", steps: Steps | None = None, *, one_by_one: bool = False) -> SyncRun | None:
         """Carry out one run, as a worker would, and judge what it did."""
+
+        def carry_out(run_id: int) -> None:
+            interruption.carry_out(run_id, Clock(self.present), steps or Steps(), one_by_one=one_by_one)
+
+        return self._runs(trigger, carry_out)
+
+    def is_killed(self, nursery: Nursery, requests: int, seconds: float, trigger: str = "manual") -> None:
+        """A sync whose worker, a process of its own, is killed so many seconds after so many requests."""
+
+        def carry_out(run_id: int) -> None:
+            if nursery.carry_out(run_id, self.present, requests=requests, seconds=seconds):
+                self.says(f"the worker is killed {seconds} s after {requests} requests")
+                TALLY["really killed"] += 1
+
+        self._runs(trigger, carry_out)
+
+    def _runs(self, trigger: str, carry_out: Callable[[int], None]) -> SyncRun | None:
         self.tick()
         if not self.connected:
             return None
@@ -271,7 +289,7 @@ class History(Book):
             run, new = runs.create(self.tenant, CLERK, trigger, past_brake=trigger == "manual")
         self._listened = False
         self.witness.before_we_write = self._listen
-        interruption.carry_out(run.pk, Clock(self.present), steps or Steps(), one_by_one=one_by_one)
+        carry_out(run.pk)
         self._requests_end()
         run.refresh_from_db()
         self._has_run(run, trigger, new=new)
@@ -360,8 +378,6 @@ class History(Book):
             elif heard:
                 events.remove(heard[0])
                 said = "withdrawn", min(heard_at, self.present)
-                if left.read_late:
-                    said = "withdrawn", max(said[1], heard[0].effective_at)
                 promised((heard[0].state, heard[0].effective_at) == said, "a no counts from when it was said", **told)
                 no = self.truth.said(person.id, yes=False, at=said[1], claimed_at=heard_at)
                 if person.address != address:

@@ -544,6 +544,20 @@ def test_it_is_none_either_if_the_audience_is_read_before_we_know_that_it_landed
     assert Customer.objects.get().consent_state == "never"
 
 
+def test_what_an_erased_person_said_in_mailchimp_is_no_withdrawal_of_whoever_has_the_address_next(shop):
+    shop.audience({"email_address": ADA, "status": "unsubscribed"})
+    ada = shop.customer(ADA)
+    shop.sync()
+    erased_for(shop, ada, "keep")
+    ben = shop.customer(ADA, first="Ben")
+    shop.person(ADA, "profile", merge_fields={"FNAME": "Adah"})
+
+    shop.sync()
+
+    ben.refresh_from_db()
+    assert (ben.consent_state, shop.statuses()) == ("never", {ADA: "unsubscribed"})
+
+
 def test_a_no_that_the_person_at_the_shared_address_says_themselves_is_heard_all_the_same(
     shop, ada, ben_was_never_asked
 ):

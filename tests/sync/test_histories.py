@@ -10,6 +10,7 @@ happen: a method there that does it and takes it down in `truth`, and a rule her
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from datetime import timedelta
 
 from hypothesis import HealthCheck, Phase, note, seed, settings
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.sync.histories import ELSEWHERE, EMAILS, EVENTS, FIELDS, GOOD, MAPPINGS, PERMISSIONS, History, Opening
+from tests.sync.mortal import nursery
 from tests.sync.quiet import all_is_quiet
 from tests.sync.story import TALLY, a_world_for_histories
 from tests.sync.truth import CHOSEN
@@ -24,6 +26,9 @@ from tests.sync.truth import CHOSEN
 HISTORIES = int(os.environ.get("NEXPURA_TEST_HISTORIES", "200"))
 STEPS = int(os.environ.get("NEXPURA_TEST_STEPS", "16"))
 SHRINK = os.environ.get("NEXPURA_TEST_SHRINK", "1") == "1"
+KILLS = bool(os.environ.get("NEXPURA_TEST_REAL_KILLS"))
+FAILED: list[str] = []
+"""The stories that failed: of one with kills the first is all there is."""
 SEED = os.environ.get("NEXPURA_TEST_SEED", "")
 
 WHO = st.integers(0, 4)
@@ -211,16 +216,35 @@ class Histories(RuleBasedStateMachine):
     def teardown(self):
         import sys
 
-        if sys.exc_info()[0] is None and hasattr(self, "history"):
+        if sys.exc_info()[0] is not None:
+            FAILED.append("\n".join(self.history.lines))
+        elif hasattr(self, "history"):
             all_is_quiet(self.history)
 
 
+class HistoriesWithKills(Histories):
+    """The same, with workers that are processes of their own and killed. Not two of these end alike."""
+
+    nursery = None
+
+    @rule(requests=st.integers(0, 9), seconds=st.sampled_from([0, 0.001, 0.003, 0.01, 0.03]), trigger=TRIGGER)
+    def a_worker_is_killed(self, requests, seconds, trigger):
+        self.history.is_killed(self.nursery, requests, seconds, trigger)
+
+
 def test_whatever_happens_the_promises_hold(committed, emulator, settings, record_property):
-    with a_world_for_histories(settings, emulator) as overheard:
+    with a_world_for_histories(settings, emulator) as overheard, ExitStack() as stack:
         Histories.emulator = emulator
-        machine = seed(int(SEED))(Histories) if SEED else Histories
+        machine = HistoriesWithKills if KILLS else Histories
+        if KILLS:
+            HistoriesWithKills.nursery = stack.enter_context(nursery(emulator))
         try:
-            run_state_machine_as_test(machine, settings=how_many(HISTORIES, STEPS))
+            run_state_machine_as_test(
+                seed(int(SEED))(machine) if SEED else machine, settings=how_many(HISTORIES, STEPS)
+            )
+        except BaseException:
+            record_property("history", FAILED[0] if FAILED else "")
+            raise
         finally:
             record_property("played", dict(TALLY))
 

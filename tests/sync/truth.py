@@ -73,6 +73,8 @@ class Truth:
     """The names and addresses of people who were erased, and when: an import brings none of them back (B11)."""
     shut: dict[str, datetime] = field(default_factory=dict)
     """Up to when no yes counts any more for whoever has such a name or address."""
+    spoken: int = 0
+    """Words that were ever said, also by people who were erased since."""
 
     def as_of_now(self) -> Truth:
         """A copy that what happens next does not change."""
@@ -150,7 +152,8 @@ class Truth:
     ) -> Word:
         """Take down a word, for the address the person has now unless told otherwise."""
         address = self.people[person_id].address if address is None else address
-        word = Word(len(self.words) + 1, person_id, yes, at, address, claimed_at)
+        self.spoken += 1
+        word = Word(self.spoken, person_id, yes, at, address, claimed_at)
         self.words.append(word)
         return word
 

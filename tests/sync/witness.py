@@ -42,8 +42,6 @@ class Left:
     """Requests that Mailchimp had seen when it was said: every later reading shows it."""
     shows: bool
     """Whether a reading can tell: not where the member was out before, as far as the product may know."""
-    read_late: bool = False
-    """Nobody of the book was there, and so it is read only when somebody is, and the member changes once more."""
 
 
 @dataclass(slots=True)
@@ -82,7 +80,7 @@ class Member:
     fresh: bool = False
     """Made by us in the run that is judged now."""
     of_somebody_erased: bool = False
-    """As long as nobody of the book has its address, it is not read into our records (B11)."""
+    """And so not read into our records as long as nobody of the book has its address (B11)."""
 
 
 @dataclass(slots=True)
@@ -185,22 +183,24 @@ class Witness:
         """Take out the noes that a reading of this number shows, by address."""
         shown = {address: left for address, left in self.left.items() if left.position < listing}
         for address, left in shown.items():
-            if self._is_hidden(address):
-                self.left[address] = replace(left, shows=False, read_late=True)
+            if self._is_of_somebody_erased(address) and not self.truth.holders(address):
+                self.left[address] = replace(left, shows=False)  # not read, and perhaps some day
             else:
                 del self.left[address]
         return shown
 
-    def _is_hidden(self, address: str) -> bool:
-        """Whether the address is of somebody erased and of nobody in the book, so that it is not read (B11)."""
+    def _was_forgotten(self, address: str, member: Member) -> bool:
+        """Whether we know nothing of it since somebody was erased: it is not read, or as if for the first time."""
+        return self._is_of_somebody_erased(address) and member.seen_here is not True
+
+    def _is_of_somebody_erased(self, address: str) -> bool:
         member = self.members.get(address)
-        known = address in self.truth.erased or (member is not None and member.of_somebody_erased)
-        return known and not self.truth.holders(address)
+        return address in self.truth.erased or (member is not None and member.of_somebody_erased)
 
     def all_is_read(self) -> None:
         """The product has seen every member as it is now, and knows who has another address."""
         for address, member in self.members.items():
-            if address not in self.truth.erased and not member.of_somebody_erased:
+            if not self._was_forgotten(address, member):
                 member.known_as, member.seen_here = {member.status}, True
             elif self.truth.holders(address):
                 member.known_as, member.seen_here = member.known_as | {member.status}, member.seen_here or None
@@ -296,11 +296,10 @@ class Witness:
         member.raced = raced
         if told and member.opt_out and member.opt_out.at < second:
             member.opt_out = None
-        if told and member.status == "unsubscribed" and member.of_somebody_erased and address not in self.left:
-            self.left[address] = Left(second, self._position(), shows=False, read_late=True)
-        if event in ("unsubscribe", "complaint") and member.status == "unsubscribed":
+        if told and member.status == "unsubscribed":  # Mailchimp tells only when a member changed last
             left = self.left.get(address)
-            self.left[address] = Left(second, self._position(), shows=bool(left and left.shows))
+            if left or event in ("unsubscribe", "complaint"):
+                self.left[address] = Left(second, self._position(), shows=bool(left and left.shows))
 
     def _they_did(self, event: str, rows: list[Row]) -> None:
         for row in rows:
@@ -325,11 +324,10 @@ class Witness:
             self._back(address, member)
         member.status = row["new"]
         self.left.pop(address, None)
-        if self.truth.holders(address):
-            member.of_somebody_erased = False
         if row["new"] == "unsubscribed":
             member.out_since = second
-            self.left[address] = Left(second, self._position(), event in A_NO and "unsubscribed" not in member.known_as)
+            shows = event in A_NO and "unsubscribed" not in member.known_as and not self._was_forgotten(address, member)
+            self.left[address] = Left(second, self._position(), shows)
 
     def _they_changed_address(self, old: str, new: str, second: datetime) -> None:
         """The person is the same, and nothing of ours at the new address until the book says so.
@@ -338,7 +336,8 @@ class Witness:
         """
         member = self.members.pop(old)
         if member.seen_here is not False:
-            surely = member.seen_here is True and old not in self.questions
+            # Whoever goes where somebody erased was is not read there, and only found to be gone.
+            surely = member.seen_here is True and old not in self.questions and new not in self.truth.erased
             self.questions[old] = Question(member, surely, member.ours, member.made_for)
         self.members[new] = self._back(new, member)
         self.others_were_at.add(new)

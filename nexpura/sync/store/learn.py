@@ -95,12 +95,12 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
         return []
     newest = {address_of(member.address): member for member in members}
     with transaction.atomic():
-        newest = _without_the_erased(tenant_id, newest)
+        newest, forgotten = _without_the_erased(tenant_id, audience_pk, newest)
         renamed, out_before = _follow_renames(tenant_id, audience_pk, newest)
         unsubscribed = {address: one.last_changed for address, one in newest.items() if one.status == "unsubscribed"}
         perhaps_ours = erase.perhaps_ours(audience_pk, unsubscribed)  # asked first: if done since, the mirror sees it
         differing = _mirror(tenant_id, audience_pk, newest)
-        left = {address for address, is_no in differing.items() if is_no} - perhaps_ours - out_before
+        left = {address for address, is_no in differing.items() if is_no} - perhaps_ours - out_before - forgotten
         noes = {address: newest[address].last_changed + WITHIN for address in left}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
             _hear(tenant_id, audience_pk, noes, newest)
@@ -110,10 +110,13 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
     return [*differing]
 
 
-def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
+def _without_the_erased(
+    tenant_id: int, audience_pk: int, newest: dict[str, Member]
+) -> tuple[dict[str, Member], set[str]]:
     """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records.
 
-    Of whoever has their address now, what the book says of them is taken in.
+    Of whoever has their address now, what the book says of them is taken in. Returns beside it those of these addresses
+    whose member was forgotten: what we find there now is no news, and says nothing about when it came to be so.
     """
     erased.hold_still(tenant_id)
     marks = {
@@ -121,15 +124,17 @@ def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, 
         for address, member in newest.items()
     }  # a blank contact is nobody's
     known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    gone = {address for address, own in marks.items() if own & known}
-    if not gone:
-        return newest
-    words = nameless.words_of_the_book(tenant_id, gone)
-    return {
+    marked = {address for address, own in marks.items() if own & known}
+    if not marked:
+        return newest, set()
+    words = nameless.words_of_the_book(tenant_id, marked)  # of those who are in the book
+    known_there = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=words.keys())
+    taken = {
         address: nameless.seen(member, words[address]) if address in words else member
         for address, member in newest.items()
-        if address in words or address not in gone
+        if address in words or address not in marked
     }
+    return taken, words.keys() - set(known_there.values_list("address", flat=True))
 
 
 def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:
