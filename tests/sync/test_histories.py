@@ -2,6 +2,7 @@
 
     script/test tests/sync/test_histories.py                    two hundred, always the same
     script/soak --histories 2000 --seed 7                       more of them, longer, others for every seed
+    script/soak --histories 200 --kills                         with workers that are really killed
 
 A history is played on the real database and the emulator by `tests.sync.histories`. To add something that can
 happen: a method there that does it and takes it down in `truth`, and a rule here that calls it.
@@ -216,10 +217,16 @@ class Histories(RuleBasedStateMachine):
     def teardown(self):
         import sys
 
-        if sys.exc_info()[0] is not None:
-            FAILED.append("\n".join(self.history.lines))
-        elif hasattr(self, "history"):
-            all_is_quiet(self.history)
+        failing = sys.exc_info()[0]
+        try:
+            if failing is None and hasattr(self, "history"):
+                all_is_quiet(self.history)
+        except AssertionError:
+            failing = AssertionError
+            raise
+        finally:
+            if failing and issubclass(failing, AssertionError):
+                FAILED.append("\n".join(self.history.lines))
 
 
 class HistoriesWithKills(Histories):

@@ -59,7 +59,9 @@ class Member:
 
     status: str
     ours: bool = False
-    """Made by us, and not brought back by themselves since."""
+    """Made by us, and not brought back by themselves since, as far as a reading could show."""
+    ours_perhaps: bool = False
+    """It was ours, and they came back; whether a reading showed that nobody knows."""
     made_for: int | None = None
     our_tags: set[str] = field(default_factory=set)
     opt_out: OptOut | None = None
@@ -272,6 +274,7 @@ class Witness:
             if address in forgotten:
                 self.others_were_at.add(address)
                 member.ours, member.opt_out, member.of_somebody_erased = False, None, True
+                member.ours_perhaps = False
                 member.our_tags, member.asked_for = set(), set()
                 member.known_as, member.seen_here = {""}, False
         return errand
@@ -321,7 +324,10 @@ class Witness:
     def _they_changed_status(self, event: str, address: str, row: Row) -> None:
         member, second = self.members[address], _moment(row["time"])
         if row["new"] in MAILABLE and row["old"] not in MAILABLE:
+            ours, seen_in = member.ours, member.known_as & {*MAILABLE}
             self._back(address, member)
+            member.ours = ours and seen_in == member.known_as  # nobody saw them leave
+            member.ours_perhaps = ours and bool(seen_in)
         member.status = row["new"]
         self.left.pop(address, None)
         if row["new"] == "unsubscribed":
@@ -477,7 +483,7 @@ class Witness:
             no = self.gate.refusal(address)
         if no is None:
             promised(
-                member.ours and not (self.gate or self.truth).standing_yes(address),
+                (member.ours or member.ours_perhaps) and not (self.gate or self.truth).standing_yes(address),
                 "only a withdrawal, or leaving the address of a member of ours, unsubscribes (A10, B5)", **found,
             )  # fmt: skip
         else:

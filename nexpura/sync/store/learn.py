@@ -186,7 +186,12 @@ _MIRROR = """
                         AND NOT EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
                     THEN k.status_since ELSE excluded.last_changed END,
                 added_by_us = k.added_by_us AND NOT (
-                    excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived'))
+                    excluded.status IN ('subscribed', 'pending')
+                    AND k.status IN ('unsubscribed', 'cleaned', 'archived')
+                    AND NOT EXISTS (  -- brought back by us, and the reply was lost
+                        SELECT 1 FROM sync_memberresult AS r
+                        WHERE r.tenant_id = k.tenant_id AND r.address = k.address AND r.kind IN ('undo', 'ask')
+                          AND r.state = 'sending'))
                     AND (k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id),
                 our_tags = CASE
                     WHEN k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id
