@@ -355,6 +355,7 @@ class History(Book):
     def _adopt_what_was_heard(self) -> None:
         """Nobody knows how far the run came: the ledger tells, and may tell nothing that was not said."""
         self._hear(dict(self.witness.left), self.new_events(), all_of_it=False)
+        self.witness.perhaps_taken_in()
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
     def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:

@@ -199,6 +199,12 @@ class Witness:
         member = self.members.get(address)
         return address in self.truth.erased or (member is not None and member.of_somebody_erased)
 
+    def perhaps_taken_in(self) -> None:
+        """A run that was broken off had read the listing: what it took in is no news to the next one."""
+        listing = self.read_until()
+        for left in self.left.values():
+            left.shows = left.shows and (listing is None or left.position >= listing)
+
     def all_is_read(self) -> None:
         """The product has seen every member as it is now, and knows who has another address."""
         for address, member in self.members.items():
