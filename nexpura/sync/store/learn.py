@@ -21,7 +21,7 @@ from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import standings, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import fence
-from nexpura.tenants import erased
+from nexpura.tenants import erased, vault
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
@@ -119,12 +119,7 @@ def _without_the_erased(
     news, and says nothing about when it came to be so.
     """
     erased.hold_still(tenant_id)
-    marks = {
-        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
-        for address, member in newest.items()
-    }  # a blank contact is nobody's
-    known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    marked = {address for address, own in marks.items() if own & known}
+    marked = _marked(tenant_id, newest)
     if not marked:
         return newest, set()
     back = set(Customer.objects.filter(tenant_id=tenant_id, address__in=marked).values_list("address", flat=True))
@@ -148,6 +143,7 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
                 "contacts": [member.contact_id for member in newest.values()],
                 "moments": [member.last_changed for member in newest.values()],
                 "words": [member.unsubscribe_reason or "" for member in newest.values()],
+                "in_doubt": [*_perhaps_opted_out(audience_pk, newest)],
             },
         )
         return dict(cursor.fetchall())
@@ -216,10 +212,44 @@ _MIRROR = """
                    WHERE EXISTS (
                           SELECT 1 FROM jsonb_array_elements(e.opt_outs) AS t (told)
                           WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
-                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
+                      OR s.address = ANY(%(in_doubt)s::text[])
+                         AND e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
                          AND d.last_changed >= e.requested_at - interval '1 minute')
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
+
+
+def _perhaps_opted_out(audience_pk: int, newest: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of people whose erasure was tried in a shop with this audience, who knows how it ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT e.tenant_id FROM sync_erasure AS e
+            JOIN sync_knownaudience AS a ON a.tenant_id = e.tenant_id AND a.id = e.audience_id
+            JOIN sync_knownaudience AS this ON this.id = %s
+                AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
+            WHERE e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
+            """,
+            [audience_pk],
+        )
+        tenants = [tenant_id for (tenant_id,) in cursor.fetchall()]
+    found: set[str] = set()
+    for tenant_id in tenants:
+        try:
+            found |= _marked(tenant_id, newest)
+        except vault.CannotOpen:  # another shop's: anybody may be the one
+            found |= newest.keys()
+    return found
+
+
+def _marked(tenant_id: int, newest: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of members whom the shop has erased, by their address or by who they are in Mailchimp."""
+    marks = {
+        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
+        for address, member in newest.items()
+    }  # a blank contact is nobody's
+    known = erased.among(tenant_id, set().union(*marks.values())).keys()
+    return {address for address, own in marks.items() if own & known}
 
 
 def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> tuple[list[str], set[str]]:
