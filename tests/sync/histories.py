@@ -355,6 +355,12 @@ class History(Book):
     def _adopt_what_was_heard(self) -> None:
         """Nobody knows how far the run came: the ledger tells, and may tell nothing that was not said."""
         self._hear(dict(self.witness.left), self.new_events(), all_of_it=False)
+        for (
+            address,
+            left,
+        ) in self.witness.left.items():  # if it was read, those who come to the address have no part in it
+            holders = frozenset(person.id for _, _, person in self._saying({address: left}))
+            left.of = holders if left.of is None else left.of & holders
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
     def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:
@@ -382,7 +388,7 @@ class History(Book):
                 no = self.truth.said(person.id, yes=False, at=said[1], claimed_at=heard_at)
                 if person.address != address:
                     self.witness.carried_out[address].add(no.number)
-            elif all_of_it and left.shows:
+            elif all_of_it and left.shows and (left.of is None or person.id in left.of):
                 known = self.truth.has_said_no_since(person.id, left.at)
                 promised(known, "a no in Mailchimp becomes a withdrawal in the book (B3)", **told)
         told = {"events": [(event.customer_id, event.state, event.source) for event in events]}

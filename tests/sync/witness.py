@@ -42,6 +42,8 @@ class Left:
     """Requests that Mailchimp had seen when it was said: every later reading shows it."""
     shows: bool
     """Whether a reading can tell: not where the member was out before, as far as the product may know."""
+    of: frozenset[int] | None = None
+    """Whose it is for certain. None: of everybody at the address when it is read; it may have been read already."""
 
 
 @dataclass(slots=True)
