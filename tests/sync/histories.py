@@ -171,6 +171,32 @@ class History(Book):
         if theirs:
             self._there(theirs[who % len(theirs)], "address", raced=False, new_email=email)
 
+    def leaves(self, who: int) -> None:
+        """Somebody says no in the shop, and the next sync carries it out."""
+        theirs = self._in_the_audience("subscribed", "pending")
+        if theirs and self.connected:
+            self.speaks(theirs[who % len(theirs)], yes=False, when="undated")
+            self.syncs()
+            self.passes(timedelta(seconds=1))
+
+    def comes_back(self, who: int, how: str) -> None:
+        """Somebody who is out says yes in the shop, or signs up in Mailchimp; or leaves there as well, and says yes."""
+        theirs = self._in_the_audience("unsubscribed")
+        if not theirs:
+            return
+        person = theirs[who % len(theirs)]
+        if how == "signs up":
+            self.signs_up(person.email, "")
+            return
+        if how == "left there too":
+            self._there(person.email, "unsubscribe", raced=False)
+        self.speaks(person, yes=True, when="undated")
+
+    def _in_the_audience(self, *statuses: str) -> list[Person]:
+        self.witness.catch_up()
+        there = {address for address, member in self.witness.members.items() if member.status in statuses}
+        return [person for person in self.truth.people.values() if person.address in there]
+
     def signs_up(self, email: str, first: str, *, raced: bool = False) -> None:
         """Somebody fills in the shop's form in Mailchimp."""
         self.tick()
