@@ -171,6 +171,32 @@ class History(Book):
         if theirs:
             self._there(theirs[who % len(theirs)], "address", raced=False, new_email=email)
 
+    def leaves(self, who: int) -> None:
+        """Somebody says no in the shop, and the next sync carries it out."""
+        theirs = self._in_the_audience("subscribed", "pending")
+        if theirs and self.connected:
+            self.speaks(theirs[who % len(theirs)], yes=False, when="undated")
+            self.syncs()
+            self.passes(timedelta(seconds=1))
+
+    def comes_back(self, who: int, how: str) -> None:
+        """Somebody who is out says yes in the shop, or signs up in Mailchimp; or leaves there as well, and says yes."""
+        theirs = self._in_the_audience("unsubscribed")
+        if not theirs:
+            return
+        person = theirs[who % len(theirs)]
+        if how == "signs up":
+            self.signs_up(person.email, "")
+            return
+        if how == "left there too":
+            self._there(person.email, "unsubscribe", raced=False)
+        self.speaks(person, yes=True, when="undated")
+
+    def _in_the_audience(self, *statuses: str) -> list[Person]:
+        self.witness.catch_up()
+        there = {address for address, member in self.witness.members.items() if member.status in statuses}
+        return [person for person in self.truth.people.values() if person.address in there]
+
     def signs_up(self, email: str, first: str, *, raced: bool = False) -> None:
         """Somebody fills in the shop's form in Mailchimp."""
         self.tick()
@@ -355,7 +381,9 @@ class History(Book):
     def _adopt_what_was_heard(self) -> None:
         """Nobody knows how far the run came: the ledger tells, and may tell nothing that was not said."""
         self._hear(dict(self.witness.left), self.new_events(), all_of_it=False)
-        self.witness.perhaps_taken_in()
+        for address, left in self.witness.left.items():  # if it was read, who comes to the address has no part in it
+            holders = frozenset(person.id for _, _, person in self._saying({address: left}))
+            left.of = holders if left.of is None else left.of & holders
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
     def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:
@@ -383,7 +411,7 @@ class History(Book):
                 no = self.truth.said(person.id, yes=False, at=said[1], claimed_at=heard_at)
                 if person.address != address:
                     self.witness.carried_out[address].add(no.number)
-            elif all_of_it and left.shows:
+            elif all_of_it and left.shows and (left.of is None or person.id in left.of):
                 known = self.truth.has_said_no_since(person.id, left.at)
                 promised(known, "a no in Mailchimp becomes a withdrawal in the book (B3)", **told)
         told = {"events": [(event.customer_id, event.state, event.source) for event in events]}

@@ -544,6 +544,23 @@ def test_it_is_none_either_if_the_audience_is_read_before_we_know_that_it_landed
     assert Customer.objects.get().consent_state == "never"
 
 
+def test_a_no_of_somebody_else_is_heard_while_nobody_knows_whether_an_erasure_landed(shop, ada, settings):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    ben = shop.consenting("ben@inbox.example", first="Ben")
+    shop.sync()
+    lost = {"kind": "reset", "method": "PATCH", "path": ".*members.*", "every": 1, "when": "after"}
+    shop.emulator.control("faults", [lost])
+    erasure = carry_out(erased_for(shop, ada))
+    shop.emulator.control("faults", [])
+    later()
+    shop.person("ben@inbox.example", "unsubscribe")
+
+    shop.sync()
+
+    ben.refresh_from_db()
+    assert (erasure.state, ben.consent_state) == ("pending", "withdrawn")
+
+
 def test_what_an_erased_person_said_in_mailchimp_is_no_withdrawal_of_whoever_has_the_address_next(shop):
     shop.audience({"email_address": ADA, "status": "unsubscribed"})
     ada = shop.customer(ADA)

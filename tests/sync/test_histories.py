@@ -170,6 +170,22 @@ class Histories(RuleBasedStateMachine):
     def somebody_signs_up_there(self, email, first):
         self.history.signs_up(email, first)
 
+    # --- back and forth ---
+
+    @rule(who=WHO)
+    def somebody_leaves_and_is_out(self, who):
+        self.history.leaves(who)
+
+    @rule(who=WHO, how=st.sampled_from(["says yes", "signs up", "left there too"]))
+    def somebody_comes_back(self, who, how):
+        self.history.comes_back(who, how)
+
+    @rule(who=WHO, how=st.sampled_from(["says yes", "signs up", "left there too"]))
+    def somebody_leaves_and_comes_back(self, who, how):
+        self.history.leaves(who)
+        self.history.comes_back(who, how)
+        self.history.syncs()
+
     # --- the shop ---
 
     @rule(ask=YES, mapping=st.sampled_from(MAPPINGS), chosen=YES)

@@ -42,6 +42,8 @@ class Left:
     """Requests that Mailchimp had seen when it was said: every later reading shows it."""
     shows: bool
     """Whether a reading can tell: not where the member was out before, as far as the product may know."""
+    of: frozenset[int] | None = None
+    """Whose it is for certain. None: of everybody at the address when it is read; it may have been read already."""
 
 
 @dataclass(slots=True)
@@ -198,12 +200,6 @@ class Witness:
     def _is_of_somebody_erased(self, address: str) -> bool:
         member = self.members.get(address)
         return address in self.truth.erased or (member is not None and member.of_somebody_erased)
-
-    def perhaps_taken_in(self) -> None:
-        """A run that was broken off had read the listing: what it took in is no news to the next one."""
-        listing = self.read_until()
-        for left in self.left.values():
-            left.shows = left.shows and (listing is None or left.position >= listing)
 
     def all_is_read(self) -> None:
         """The product has seen every member as it is now, and knows who has another address."""

@@ -119,12 +119,7 @@ def _without_the_erased(
     whose member was forgotten: what we find there now is no news, and says nothing about when it came to be so.
     """
     erased.hold_still(tenant_id)
-    marks = {
-        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
-        for address, member in newest.items()
-    }  # a blank contact is nobody's
-    known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    marked = {address for address, own in marks.items() if own & known}
+    marked = _marked(tenant_id, newest)
     if not marked:
         return newest, set()
     words = nameless.words_of_the_book(tenant_id, marked)  # of those who are in the book
@@ -221,6 +216,16 @@ _MIRROR = """
                    WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
+
+
+def _marked(tenant_id: int, newest: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of members whom the shop has erased, by their address or by who they are in Mailchimp."""
+    marks = {
+        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
+        for address, member in newest.items()
+    }  # a blank contact is nobody's
+    known = erased.among(tenant_id, set().union(*marks.values())).keys()
+    return {address for address, own in marks.items() if own & known}
 
 
 def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> tuple[list[str], set[str]]:
