@@ -102,7 +102,7 @@ def _first_sync(size: int, latency: int, url: str) -> dict[str, float]:
         )
     actor = Actor.system("benchmark")
     connect.connect(tenant, actor, key_text=KEY, audience_id=AUDIENCE, auto_sync=False)
-    _control(url, "latency", [{"path": ".*", "base_ms": latency}])
+    _control(url, "latency", [{"method": "GET", "base_ms": latency}, {"base_ms": latency, "per_member_ms": 2}])
     with transaction.atomic():
         run, _ = runs.create(tenant, actor, "manual", past_brake=True)
     before, began = time.process_time(), time.monotonic()

@@ -36,6 +36,46 @@ class Call:
     """Whether the reply is the member's document; otherwise it has no body."""
 
 
+@dataclass(frozen=True, slots=True)
+class BulkCall:
+    """One request about up to 500 members. The repr leaves out who it is about.
+
+    https://mailchimp.com/developer/marketing/api/lists/batch-subscribe-or-unsubscribe/
+
+    Cannot flip a status: its members carry `status_if_new` and never `status`, which counts for addresses that are
+    not in the audience only. Without `update_existing` whoever is there already is not touched at all.
+    """
+
+    path: str = field(repr=False)
+    query: Mapping[str, str]
+    body: Mapping[str, Any] = field(repr=False)
+    about: tuple[str, ...] = field(repr=False)
+    """The addresses, in order; never logged."""
+    audience_id: str
+    repeatable: bool
+    """Whether it may be sent again when nobody knows if it was carried out."""
+
+
+BULK_LIMIT: Final = 500
+
+
+def bulk(audience_id: str, upserts: Sequence[Call], *, update_existing: bool, lift_required: bool = False) -> BulkCall:
+    """Put calls made by `upsert` into one; each needs its `status_if_new`. ValueError for too many, or one twice.
+
+    Without `update_existing` it is not repeatable: members made by a call whose reply was lost would be refused as
+    existing. A reading tells.
+    """
+    about = tuple(call.about for call in upserts)
+    if len(upserts) > BULK_LIMIT or len({address.lower() for address in about}) < len(about):
+        raise ValueError(f"a bulk call has up to {BULK_LIMIT} members, each once")
+    if any("status_if_new" not in (call.body or {}) for call in upserts):
+        raise ValueError("a member of a bulk call needs the status it gets if it is new")
+    body = {"members": [dict(call.body or {}) for call in upserts], "update_existing": update_existing}
+    return BulkCall(
+        audience_path(audience_id), _lifting(lift_required), body, about, audience_id, repeatable=update_existing
+    )
+
+
 def upsert(
     audience_id: str,
     address: str,

@@ -123,6 +123,15 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, *, about
     return UnexpectedReply(status, title, detail, _field_errors(problem))
 
 
+def from_item(item: Mapping[str, Any]) -> MemberRefused:
+    """The refusal of one member of a bulk call. It has no title: `OTHER` where neither its code nor its words tell."""
+    detail, field = _text(item, "error"), _text(item, "field")
+    errors = {field: _text(item, "field_message")} if field else {}
+    exists = item.get("error_code") == "ERROR_CONTACT_EXISTS"
+    kind = Refusal.EXISTS if exists else _kind("", detail, errors)
+    return MemberRefused(400, "Invalid Resource", detail, kind, _of_merge_fields(errors))
+
+
 def no_reply(title: str, *, perhaps_done: bool) -> TryLater:
     """No reply came: a time-out, or a connection that was cut or never made."""
     return TryLater(0, title, perhaps_done=perhaps_done)

@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nexpura.audience.desired import Terms
 from nexpura.audience.member import Status
 from nexpura.audience.plan import Add, Ask, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp import calls
-from nexpura.mailchimp.calls import Call
+from nexpura.mailchimp.calls import BulkCall, Call
+
+
+def may_be_bulk(change: Change) -> bool:
+    """Tell whether the change may go with others: adds, and updates of members known to be subscribed.
+
+    Marketing permissions are not accepted in bulk.
+    """
+    match change:
+        case Add():
+            return not change.permissions
+        case Update():
+            return change.status is Status.SUBSCRIBED
+        case _:
+            return False
+
+
+def bulk_call_for(changes: Sequence[tuple[str, Change]], audience_id: str, terms: Terms) -> BulkCall:
+    """Return the one call for these changes (address and change), all adds or all updates.
+
+    Adds leave whoever is there already untouched; updates name the status they are known to have, which counts only
+    for somebody who is not there any more.
+    """
+    adding = all(isinstance(change, Add) for _, change in changes)
+    upserts = [
+        _update_as_upsert(change, audience_id, address)
+        if isinstance(change, Update)
+        else call_for(change, audience_id, address, terms)
+        for address, change in changes
+    ]
+    return calls.bulk(audience_id, upserts, update_existing=not adding, lift_required=terms.lift_required)
+
+
+def _update_as_upsert(change: Update, audience_id: str, address: str) -> Call:
+    return calls.upsert(audience_id, address, merge_fields=change.merge_fields, status_if_new="subscribed")
 
 
 def call_for(change: Change, audience_id: str, address: str, terms: Terms) -> Call:

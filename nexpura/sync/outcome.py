@@ -45,8 +45,11 @@ class Settled:
 def of(change: Change, known: KnownMember, result: Result, now: datetime, former: KnownMember = UNKNOWN) -> Settled:
     """Return what became of `change`, planned when the member was `known` (and, for a move, there was a `former`)."""
     match result:
-        case Accepted(member):
-            return _accepted(change, known, member, former) if member else _retagged(change, known)
+        case Accepted(member, created):
+            if member is None:
+                return _retagged(change, known)
+            settled = _accepted(change, known, member, former)
+            return _made_anew(settled) if created and isinstance(change, Update) else settled
         case Refused(error) if isinstance(change, Move):
             return _not_moved(known, former, gone=isinstance(error, errors.NotFound))
         case Refused(errors.NotFound()):
@@ -89,6 +92,12 @@ def _accepted(change: Change, known: KnownMember, member: Member, former: KnownM
             return _standing(_back(replace(_sent(seen, change.merge_fields), asked_for=change.grant)), Bucket.ASKED)
         case Retag():
             return _retagged(change, seen)
+
+
+def _made_anew(settled: Settled) -> Settled:
+    """A member that was gone before its update came has been made by us after all."""
+    done = Bucket.ADDED if settled.bucket is Bucket.UPDATED else settled.bucket
+    return replace(settled, bucket=done, known=replace(settled.known, added_by_us=True))
 
 
 def _added(change: Add, seen: KnownMember) -> KnownMember:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 
@@ -13,29 +11,18 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Undo
 from nexpura.mailchimp import errors
-from nexpura.mailchimp.calls import Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
-from nexpura.mailchimp.result import Deferred, Refused, Result
 from nexpura.sync import endings, line, listen, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
-from nexpura.sync.dispatch import call_for
-from nexpura.sync.store import Begun, Busy, Over, RunLostError, Work
+from nexpura.sync.sending import Sending
+from nexpura.sync.store import Begun, Busy, Over, RunLostError
 from nexpura.tenants.vault import CannotOpen
 
 logger = logging.getLogger(__name__)
 
-CLEARED_FOR = 5.0
-"""Seconds a cleared change may wait before gate, token and lease are asked again."""
-AT_ONCE = 18
-"""Changes cleared together: two rounds of the nine places."""
-SETTLE_EVERY = 0.3
-"""Seconds after which results are settled, however few."""
-GIVE_UP_AFTER = 27
-"""Changes put off one after the other after which Mailchimp is taken to be away."""
 DRAIN = 5.0
 """Seconds that calls under way are waited for when this process is told to stop."""
 GIVING = ("add", "update", "undo", "move", "ask")
@@ -118,11 +105,12 @@ async def _carry_out(
     while (last := await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, last)) is not None:
         continue
     plan = await from_db(store.plan_of)(run)
-    await _send(run, mailchimp, clock, terms, GIVING, stopping)
+    sending = Sending(run, mailchimp, clock, terms, plan, stopping)
+    await sending.send(GIVING)
     if run.unattended and plan.needs_a_person:
         return endings.stopped_by_brake(plan)
-    await _send(run, mailchimp, clock, terms, TAKING, stopping)
-    await _send(run, mailchimp, clock, terms, TAGGING, stopping)
+    await sending.send(TAKING)
+    await sending.send(TAGGING)
     return None if stopping.is_set() else endings.SUCCEEDED
 
 
@@ -150,75 +138,6 @@ async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
         raise errors.UnexpectedReply(0, "The listing has no page")
     await from_db(store.reading_ended)(run, reading, began_at=began_at - timedelta(seconds=1), complete=complete)
     return terms
-
-
-async def _send(
-    run: Begun,
-    mailchimp: MailchimpClient,
-    clock: Clock,
-    terms: Terms,
-    kinds: tuple[str, ...],
-    stopping: asyncio.Event,
-) -> None:
-    """Send what is planned of these kinds; results are settled in batches while the next calls are under way."""
-    batch: list[tuple[Work, Result]] = []
-    settling: asyncio.Future[None] = asyncio.ensure_future(_settle(run, clock, ()))
-    put_off, settled_at = 0, time.monotonic()
-    try:
-        async with aclosing(mailchimp.send_all(_cleared(run, mailchimp, clock, terms, kinds, stopping))) as results:
-            async for work, result in results:
-                batch.append((work, result))
-                put_off = put_off + 1 if isinstance(result, Deferred) else 0
-                if put_off >= GIVE_UP_AFTER:
-                    raise errors.TryLater(0, "Mailchimp does not answer")
-                if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
-                    await settling
-                    settling, batch = asyncio.ensure_future(_settle(run, clock, batch)), []
-                    settled_at = time.monotonic()
-    finally:
-        # Whatever ends the sending, what is known of it is kept.
-        await settling
-        await _settle(run, clock, batch)
-
-
-async def _settle(run: Begun, clock: Clock, results: Sequence[tuple[Work, Result]]) -> None:
-    if results:
-        await from_db(store.settle)(run, results, clock.now())
-
-
-async def _cleared(
-    run: Begun,
-    mailchimp: MailchimpClient,
-    clock: Clock,
-    terms: Terms,
-    kinds: tuple[str, ...],
-    stopping: asyncio.Event,
-) -> AsyncIterator[tuple[Work, Call]]:
-    """Yield changes whose gate, token and lease were asked less than five seconds before."""
-    while not stopping.is_set() and (works := await from_db(store.cleared)(run, kinds, AT_ONCE)):
-        asked_at = time.monotonic()
-        while works and not stopping.is_set():
-            if time.monotonic() - asked_at > CLEARED_FOR:
-                await from_db(store.give_back)(run, works)
-                break
-            work = works.pop(0)
-            if await _may_be_sent(run, mailchimp, clock, work):
-                yield work, call_for(work.change, run.audience_id, work.address, terms)
-
-
-async def _may_be_sent(run: Begun, mailchimp: MailchimpClient, clock: Clock, work: Work) -> bool:
-    """Look at the member once more before an undo: it goes ahead only where nobody acted since our opt-out."""
-    if not isinstance(work.change, Undo):
-        return True
-    try:
-        member = await mailchimp.member(run.audience_id, work.address)
-    except errors.NotFound as gone:
-        await _settle(run, clock, [(work, Refused(gone))])
-        return False
-    if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
-        return True
-    await from_db(store.settle_touched)(run, work, member)
-    return False
 
 
 async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending | None]) -> None:

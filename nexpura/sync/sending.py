@@ -1,0 +1,179 @@
+"""The sending of a run: what is planned becomes calls, nine at once, and what comes of them is settled meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from nexpura.audience import plan as planning
+from nexpura.audience.desired import Terms
+from nexpura.audience.plan import Add, Plan, Undo
+from nexpura.mailchimp import errors
+from nexpura.mailchimp.calls import BulkCall, Call
+from nexpura.mailchimp.client import MailchimpClient
+from nexpura.mailchimp.flight import as_they_come
+from nexpura.mailchimp.member import subscriber_hash
+from nexpura.mailchimp.result import Accepted, BulkResult, Deferred, Refused, Result
+from nexpura.sync import store
+from nexpura.sync.clock import Clock
+from nexpura.sync.database import from_db
+from nexpura.sync.dispatch import bulk_call_for, call_for, may_be_bulk
+from nexpura.sync.store import Begun, Work
+
+logger = logging.getLogger(__name__)
+
+CLEARED_FOR = 5.0
+"""Seconds a cleared change may wait before gate, token and lease are asked again."""
+AT_ONCE = 18
+"""Changes cleared together to be sent singly: two rounds of the nine places."""
+SETTLE_EVERY = 0.3
+"""Seconds after which results are settled, however few."""
+GIVE_UP_AFTER = 27
+"""Changes put off one after the other after which Mailchimp is taken to be away."""
+
+Job = tuple[Sequence[Work], Call | BulkCall]
+Outcome = tuple[Work, Result]
+
+
+@dataclass(slots=True)
+class Sending:
+    """Sends what a run has planned. Bulk calls end with the first surprise: from then on everybody goes singly."""
+
+    run: Begun
+    mailchimp: MailchimpClient
+    clock: Clock
+    terms: Terms
+    plan: Plan
+    stopping: asyncio.Event
+    in_bulk: bool = True
+    _singly: set[int] = field(default_factory=set)
+    """Results whose bulk call did not tell what became of them."""
+
+    async def send(self, kinds: tuple[str, ...]) -> None:
+        """Send what is planned of these kinds; results are settled while the next calls are under way."""
+        batch: list[Outcome] = []
+        settling: asyncio.Future[None] = asyncio.ensure_future(self._settle(()))
+        put_off, settled_at = 0, time.monotonic()
+        try:
+            jobs = ((job[0], job) async for job in self._jobs(kinds))
+            async with aclosing(as_they_come(jobs, self._carry_out, at_most=planning.PLACES)) as results:
+                async for _, outcomes in results:
+                    batch.extend(outcomes)
+                    put_off = _put_off(put_off, outcomes)
+                    if put_off >= GIVE_UP_AFTER:
+                        raise errors.TryLater(0, "Mailchimp does not answer")
+                    if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
+                        await settling
+                        settling, batch = asyncio.ensure_future(self._settle(batch)), []
+                        settled_at = time.monotonic()
+        finally:
+            # Whatever ends the sending, what is known of it is kept.
+            await settling
+            await self._settle(batch)
+
+    async def _settle(self, outcomes: Sequence[Outcome]) -> None:
+        if outcomes:
+            await from_db(store.settle)(self.run, outcomes, self.clock.now())
+
+    async def _jobs(self, kinds: tuple[str, ...]) -> AsyncIterator[Job]:
+        """Yield calls whose gate, token and lease were asked less than five seconds before; bulk calls first."""
+        for kind, count in (("add", self.plan.adds), ("update", self.plan.updates)):
+            size = planning.bulk_size(count)
+            while kind in kinds and size > 1 and self._goes_on and self.in_bulk:
+                works = await from_db(store.cleared)(self.run, (kind,), size)
+                if not works:
+                    break
+                async for job in self._together(works):
+                    yield job
+        while self._goes_on and (works := await from_db(store.cleared)(self.run, kinds, AT_ONCE)):
+            async for job in self._one_by_one(works):
+                yield job
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self.stopping.is_set()
+
+    async def _together(self, works: Sequence[Work]) -> AsyncIterator[Job]:
+        """Yield one call for those that may go in bulk, and one each for the others."""
+        bulk = [work for work in works if may_be_bulk(work.change) and work.result_id not in self._singly]
+        if bulk:
+            changes = [(work.address, work.change) for work in bulk]
+            yield bulk, bulk_call_for(changes, self.run.audience_id, self.terms)
+        rest = [work for work in works if work not in bulk]
+        async for job in self._one_by_one(rest):
+            yield job
+
+    async def _one_by_one(self, works: Sequence[Work]) -> AsyncIterator[Job]:
+        asked_at, left = time.monotonic(), list(works)
+        while left and self._goes_on:
+            if time.monotonic() - asked_at > CLEARED_FOR:
+                await from_db(store.give_back)(self.run, left)
+                return
+            work = left.pop(0)
+            if await self._may_be_sent(work):
+                yield (work,), call_for(work.change, self.run.audience_id, work.address, self.terms)
+
+    async def _may_be_sent(self, work: Work) -> bool:
+        """Look at the member once more before an undo: it goes ahead only where nobody acted since our opt-out."""
+        if not isinstance(work.change, Undo):
+            return True
+        try:
+            member = await self.mailchimp.member(self.run.audience_id, work.address)
+        except errors.NotFound as gone:
+            await self._settle([(work, Refused(gone))])
+            return False
+        if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
+            return True
+        await from_db(store.settle_touched)(self.run, work, member)
+        return False
+
+    async def _carry_out(self, job: Job) -> list[Outcome]:
+        works, call = job
+        if isinstance(call, Call):
+            return [(works[0], await self.mailchimp.send(call))]
+        match await self.mailchimp.send_bulk(call):
+            case Deferred() as deferred:
+                return [(work, deferred) for work in works]
+            case Refused():
+                await self._send_singly(works)
+                return []
+            case BulkResult() as told:
+                return await self._outcomes(works, told)
+
+    async def _outcomes(self, works: Sequence[Work], told: BulkResult) -> list[Outcome]:
+        """Return what became of each; whoever is there already, or was not answered for, is sent singly."""
+        answered = [(work, told.results.get(subscriber_hash(work.address))) for work in works]
+        if any(_surprising(work, result) for work, result in answered):
+            logger.warning("run %s: a bulk call did what it should not; going on singly", self.run.id)
+            self.in_bulk = False
+        await self._send_singly([work for work, result in answered if result is None or _unclear(result)])
+        return [(work, result) for work, result in answered if result is not None and not _unclear(result)]
+
+    async def _send_singly(self, works: Sequence[Work]) -> None:
+        if works:
+            self._singly.update(work.result_id for work in works)
+            await from_db(store.give_back)(self.run, works)
+
+
+def _surprising(work: Work, result: Result | None) -> bool:
+    """Whether a bulk call made a member it should have updated, or updated one it should have made."""
+    return isinstance(result, Accepted) and result.created is not isinstance(work.change, Add)
+
+
+def _unclear(result: Result) -> bool:
+    """Whether a refusal in bulk leaves open what it means; asked singly, Mailchimp names it."""
+    return (
+        isinstance(result, Refused)
+        and isinstance(result.error, errors.MemberRefused)
+        and result.error.kind in (errors.Refusal.EXISTS, errors.Refusal.OTHER)
+    )
+
+
+def _put_off(count: int, outcomes: Sequence[Outcome]) -> int:
+    for _, result in outcomes:
+        count = count + 1 if isinstance(result, Deferred) else 0
+    return count
