@@ -16,7 +16,6 @@ the answer where the hint fails. `str()` of an error holds status and title only
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
+
+import orjson
 
 LONGEST_RETRY_AFTER: Final = 86_400.0
 _LONGEST_TITLE: Final = 100
@@ -199,7 +200,7 @@ def _field_errors(problem: Mapping[str, Any]) -> dict[str, str]:
 def _problem(body: bytes) -> dict[str, Any] | None:
     """The problem document; None if the body is something else, as the pages of a proxy in between are."""
     try:
-        document = json.loads(body)
+        document = orjson.loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

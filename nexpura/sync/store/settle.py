@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -16,7 +17,7 @@ from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence
+from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, fence
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
@@ -160,20 +161,23 @@ def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> Non
             UPDATE sync_memberresult AS r
             SET state = s.state, bucket = s.bucket, standing_bucket = s.standing, reason = s.reason,
                 detail = s.detail, settled_at = now()
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-                AS s (id, state, bucket, standing, reason, detail)
+            FROM jsonb_to_recordset(%s::jsonb)
+                AS s (id bigint, state text, bucket text, standing text, reason text, detail text)
             WHERE r.tenant_id = %s AND r.id = s.id
             """,
-            [
-                [work.result_id for work, _ in results],
-                [settled.state for _, settled in results],
-                [settled.bucket.value for _, settled in results],
-                [settled.standing.bucket.value for _, settled in results],
-                [settled.standing.reason.value for _, settled in results],
-                [settled.standing.detail for _, settled in results],
-                run.tenant_id,
-            ],
+            [as_json([_row(work, settled) for work, settled in results]), run.tenant_id],
         )
+
+
+def _row(work: Work, settled: outcome.Settled) -> dict[str, Any]:
+    return {
+        "id": work.result_id,
+        "state": settled.state,
+        "bucket": settled.bucket,
+        "standing": settled.standing.bucket,
+        "reason": settled.standing.reason,
+        "detail": settled.standing.detail,
+    }
 
 
 def _known(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:

@@ -9,11 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
-from psycopg.types.json import Jsonb
 
 from nexpura.audience import diff
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Bucket, Change, Move, NoChange, Plan
+from nexpura.audience.plan import Bucket, Move, NoChange, Plan
 from nexpura.audience.reasons import Reason
 from nexpura.customers.models import Customer
 from nexpura.sync import deciding
@@ -21,7 +20,7 @@ from nexpura.sync.deciding import Decided
 from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
 from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, change_from_json, change_to_json, fence, kind_of
+from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, change_to_json, fence, kind_of
 
 CHUNK = 300
 
@@ -198,38 +197,37 @@ def _settle_blank(run: Begun, version: int) -> None:
 
 
 def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
-    rows: list[Sequence[Any]] = [
-        (
-            run.tenant_id,
-            run.id,
-            one.facts.address,
-            [*one.facts.customer_ids],
-            one.facts.version,
-            _stored(what),
-            kind_of(what),
-        )
+    rows = [
+        {
+            "address": one.facts.address,
+            "customer_ids": f"{{{','.join(map(str, one.facts.customer_ids))}}}",
+            "version": one.facts.version,
+            "change": change_to_json(what),
+            "kind": kind_of(what),
+        }
         for one in decided
         for what in (one.decision, one.retag)
         if what is not None and not isinstance(what, NoChange)
     ]
+    if not rows:
+        return
     with connection.cursor() as cursor:
-        cursor.executemany(
+        cursor.execute(
             """
             INSERT INTO sync_memberresult
                 (tenant_id, run_id, address, customer_ids, version, change, kind, state, bucket, standing_bucket,
                  reason, detail)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, 'planned', '', '', '', '')
+            SELECT %s, %s, s.address, s.customer_ids::bigint[], s.version, s.change, s.kind, 'planned', '', '', '', ''
+            FROM jsonb_to_recordset(%s::jsonb)
+                AS s (address text, customer_ids text, version bigint, change jsonb, kind text)
+            ORDER BY s.address, s.kind
             ON CONFLICT (tenant_id, run_id, address, kind) DO UPDATE
                 SET customer_ids = excluded.customer_ids, version = excluded.version, change = excluded.change,
                     state = 'planned', bucket = '', standing_bucket = '', reason = '',
                     detail = '', sent_at = NULL, settled_at = NULL
             """,
-            rows,
+            [run.tenant_id, run.id, as_json(rows)],
         )
-
-
-def _stored(change: Change) -> Jsonb:
-    return Jsonb(change_to_json(change))
 
 
 def _fingerprint(run: Begun, terms: Terms) -> str:
