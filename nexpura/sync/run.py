@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from nexpura.audience.desired import Terms
+from nexpura.audience.plan import Plan
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.key import ApiKey
@@ -101,17 +102,36 @@ async def _carry_out(
     terms = await _read_audience(run, mailchimp)
     await from_db(store.settle_landed)(run, clock.now())
     horizon = await from_db(store.mark_due)(run, terms, clock.now())
-    last: str | None = None
-    while (last := await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, last)) is not None:
-        continue
-    plan = await from_db(store.plan_of)(run)
-    sending = Sending(run, mailchimp, clock, terms, plan, stopping)
-    await sending.send(GIVING)
+    sending = Sending(run, mailchimp, clock, terms, stopping)
+    plan = await _decide_and_give(run, terms, clock, horizon, sending)
+    if stopping.is_set():
+        return None
     if run.unattended and plan.needs_a_person:
         return endings.stopped_by_brake(plan)
     await sending.send(TAKING)
     await sending.send(TAGGING)
     return None if stopping.is_set() else endings.SUCCEEDED
+
+
+async def _decide_and_give(run: Begun, terms: Terms, clock: Clock, horizon: int, sending: Sending) -> Plan:
+    """Decide chunk by chunk while what gives is sent already; returns the plan of what takes and is still to come."""
+    giving = asyncio.create_task(sending.send(GIVING))
+    try:
+        after: str | None = None
+        while not giving.done():
+            chunk = await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, after)
+            if chunk is None:
+                break
+            after = chunk.last
+            sending.planned.grow(chunk.planned)
+        plan = await from_db(store.plan_of)(run)
+        sending.planned.finish()
+        await giving
+    finally:
+        if not giving.done():
+            giving.cancel()
+            await asyncio.wait({giving})
+    return plan
 
 
 async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:

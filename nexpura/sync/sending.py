@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from nexpura.audience import plan as planning
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Add, Plan, Undo
+from nexpura.audience.plan import Add, Undo
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.calls import BulkCall, Call
 from nexpura.mailchimp.client import MailchimpClient
@@ -35,8 +36,36 @@ SETTLE_EVERY = 0.3
 GIVE_UP_AFTER = 27
 """Changes put off one after the other after which Mailchimp is taken to be away."""
 
+BULK_KINDS = ("add", "update")
 Job = tuple[Sequence[Work], Call | BulkCall]
 Outcome = tuple[Work, Result]
+
+
+class Planned:
+    """What the deciding has written down so far, for the sending beside it."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.finished = False
+        self._grew = asyncio.Event()
+
+    def grow(self, more: Mapping[str, int]) -> None:
+        self.counts.update(more)
+        self._wake()
+
+    def finish(self) -> None:
+        """Everything is decided."""
+        self.finished = True
+        self._wake()
+
+    async def grown(self) -> None:
+        """Wait for more, or for the end."""
+        if not self.finished:
+            await self._grew.wait()
+
+    def _wake(self) -> None:
+        self._grew.set()
+        self._grew = asyncio.Event()
 
 
 @dataclass(slots=True)
@@ -47,9 +76,10 @@ class Sending:
     mailchimp: MailchimpClient
     clock: Clock
     terms: Terms
-    plan: Plan
     stopping: asyncio.Event
+    planned: Planned = field(default_factory=Planned)
     in_bulk: bool = True
+    _taken: Counter[str] = field(default_factory=Counter)
     _singly: set[int] = field(default_factory=set)
     """Results whose bulk call did not tell what became of them."""
 
@@ -80,18 +110,42 @@ class Sending:
             await from_db(store.settle)(self.run, outcomes, self.clock.now())
 
     async def _jobs(self, kinds: tuple[str, ...]) -> AsyncIterator[Job]:
-        """Yield calls whose gate, token and lease were asked less than five seconds before; bulk calls first."""
-        for kind, count in (("add", self.plan.adds), ("update", self.plan.updates)):
-            size = planning.bulk_size(count)
-            while kind in kinds and size > 1 and self._goes_on and self.in_bulk:
-                works = await from_db(store.cleared)(self.run, (kind,), size)
-                if not works:
+        """Yield calls whose gate, token and lease were asked less than five seconds before; bulk calls first.
+
+        While the deciding goes on only full bulk calls are made; what is left goes when it has ended.
+        """
+        for kind in BULK_KINDS:
+            while kind in kinds and self._goes_on and self.in_bulk:
+                size = self._bulk_size(kind)
+                if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
+                    self._taken[kind] += len(works)
+                    async for job in self._together(works):
+                        yield job
+                elif self.planned.finished:
                     break
-                async for job in self._together(works):
-                    yield job
+                else:
+                    await self._more()
+        while not self.planned.finished and self._goes_on:
+            await self._more()
         while self._goes_on and (works := await from_db(store.cleared)(self.run, kinds, AT_ONCE)):
             async for job in self._one_by_one(works):
                 yield job
+
+    def _bulk_size(self, kind: str) -> int:
+        """How many changes the next bulk call takes: what there are, shared out among the places, when all is known."""
+        if self.planned.finished:
+            return planning.bulk_size(self.planned.counts[kind])
+        waiting = self.planned.counts[kind] - self._taken[kind]
+        return planning.BULK_LIMIT if waiting >= planning.BULK_LIMIT else 0
+
+    async def _more(self) -> None:
+        """Wait until there is more to send, all is decided, or this process is told to stop."""
+        waiting = {asyncio.ensure_future(self.planned.grown()), asyncio.ensure_future(self.stopping.wait())}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     @property
     def _goes_on(self) -> bool:

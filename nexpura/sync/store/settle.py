@@ -17,7 +17,7 @@ from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, fence
+from nexpura.sync.store.records import Work, as_json, change_from_json, fence
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
@@ -41,8 +41,9 @@ def settle_touched(run: Begun, work: Work, member: Member) -> None:
 def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
     if not settled:
         return
+    taken = len(settled)
     with transaction.atomic():
-        _count(run, len(settled))
+        fence(run.tenant_id, run.id, run.token)
         settled = _not_erased(run, settled)
         _results(run, settled)
         _known(run, settled)
@@ -52,6 +53,7 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
             run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again], run_id=run.id
         )
         standings.unmark(run.tenant_id, [mark for work, one in settled for mark in _vacated(work.change, one)])
+    _count(run, taken)
 
 
 def _not_erased(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> Sequence[tuple[Work, outcome.Settled]]:
@@ -143,15 +145,13 @@ def _as_member(address: str, known: KnownMember) -> Member:
 
 
 def _count(run: Begun, settled: int) -> None:
-    """Fence by the update itself: a shared lock raised to this later would meet another settler's."""
+    """Show the progress, outside of the settling: whoever decides beside it holds the run's row for a moment."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE sync_syncrun SET done = done + %s "
             "WHERE tenant_id = %s AND id = %s AND token = %s AND status = 'running'",
             [settled, run.tenant_id, run.id, run.token],
         )
-        if cursor.rowcount != 1:
-            raise RunLostError(f"run {run.id}")
 
 
 def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:

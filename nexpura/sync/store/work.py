@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -34,7 +36,9 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
-        MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id, state=MemberResult.State.PLANNED).delete()
+        results = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id)
+        results.filter(state=MemberResult.State.PLANNED).delete()
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(done=results.count())
         renames.follow_the_book(run.tenant_id, run.audience_pk)
         audience = KnownAudience.objects.get(pk=run.audience_pk)
         if audience.decided_under != under:
@@ -46,8 +50,16 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     return int(horizon)
 
 
-def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: str | None) -> str | None:
-    """Decide the next few hundred marked addresses after `after`; returns the last one, None at the end.
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What was decided in one go: its last address, and how many changes of each kind were written down."""
+
+    last: str
+    planned: Mapping[str, int]
+
+
+def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: str | None) -> Chunk | None:
+    """Decide the next few hundred marked addresses after `after`; None at the end.
 
     Where nothing has to be sent, the address is settled at once; every change is written down as planned.
     """
@@ -62,14 +74,14 @@ def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: s
         proven = KnownAudience.objects.values_list("listing_complete", flat=True).get(pk=run.audience_pk)
         decided = deciding.decide(run.tenant_id, run.audience_pk, marks, terms, now, absence_proven=proven)
         _settle_at_once(run, decided)
-        _write_down(run, decided)
+        planned = _write_down(run, decided)
         if "" in marks:
             _settle_blank(run, marks[""])
-    return max(marks)
+    return Chunk(max(marks), planned)
 
 
 def plan_of(run: Begun) -> Plan:
-    """Count what is planned, and open the sending."""
+    """Count what is planned and not sent yet, now that everything is decided."""
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         cursor.execute(
@@ -89,8 +101,8 @@ def plan_of(run: Begun) -> Plan:
             retags=kinds.get("retag", 0),
             subscribed=subscribed,
         )
-        done = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
-        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="sending", planned=plan.total + done, done=done)
+        begun = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="sending", planned=plan.total + begun)
     return plan
 
 
@@ -196,7 +208,8 @@ def _settle_blank(run: Begun, version: int) -> None:
     standings.unmark(run.tenant_id, [("", version)])
 
 
-def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
+def _write_down(run: Begun, decided: Sequence[Decided]) -> Mapping[str, int]:
+    """Write the changes down as planned; returns how many there are of each kind."""
     rows = [
         {
             "address": one.facts.address,
@@ -210,7 +223,7 @@ def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
         if what is not None and not isinstance(what, NoChange)
     ]
     if not rows:
-        return
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -228,6 +241,7 @@ def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
             """,
             [run.tenant_id, run.id, as_json(rows)],
         )
+    return Counter(str(row["kind"]) for row in rows)
 
 
 def _fingerprint(run: Begun, terms: Terms) -> str:
