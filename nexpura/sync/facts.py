@@ -20,7 +20,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
     """Return the facts of each address of `marks` (address to the version of its mark), blank ones left out."""
     addresses = [address for address in marks if address]
     customers = list(
-        Customer.objects.filter(tenant_id=tenant_id, address__in=addresses)
+        Customer.objects.filter(tenant_id=tenant_id, address__any_of=addresses)
         .order_by("id")
         .only("id", "external_id", "first_name", "last_name", "phone", "email", "address", "tags")
     )
@@ -47,7 +47,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
 
 def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) -> dict[str, KnownMember]:
     """Return the mirror's view of each address; one never seen is `UNKNOWN`."""
-    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=addresses)
+    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__any_of=addresses)
     seen = {row.address: known_from_row(row) for row in rows}
     return {address: seen.get(address, UNKNOWN) for address in addresses}
 
@@ -73,14 +73,14 @@ def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> Custom
 def events_of(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
     """Return the customers' own events, by customer."""
     found: dict[int, list[ConsentFact]] = defaultdict(list)
-    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__in=customer_ids):
+    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__any_of=customer_ids):
         found[event.customer_id].append(_consent_fact(event))
     return found
 
 
 def _withdrawals(addresses: Sequence[str], tenant_id: int) -> dict[str, list[ConsentFact]]:
     found: dict[str, list[ConsentFact]] = defaultdict(list)
-    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, address__in=addresses, state=ConsentState.WITHDRAWN):
+    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, address__any_of=addresses, state=ConsentState.WITHDRAWN):
         found[event.address].append(_consent_fact(event))
     return found
 

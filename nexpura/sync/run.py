@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
+from itertools import count
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -20,12 +21,15 @@ from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
 from nexpura.sync.sending import Sending
 from nexpura.sync.store import Begun, Busy, Over, RunLostError
+from nexpura.tenants import statistics
 from nexpura.tenants.vault import CannotOpen
 
 logger = logging.getLogger(__name__)
 
 DRAIN = 5.0
 """Seconds that calls under way are waited for when this process is told to stop."""
+CHUNKS_UNTIL_GROWN = 10
+"""Chunks of addresses, or pages of members, after which PostgreSQL looks at what has grown."""
 GIVING = ("add", "update", "undo", "move", "ask")
 TAKING = ("opt_out",)
 TAGGING = ("retag",)
@@ -118,7 +122,11 @@ async def _decide_and_give(run: Begun, terms: Terms, clock: Clock, horizon: int,
     giving = asyncio.create_task(sending.send(GIVING))
     try:
         after: str | None = None
-        while not giving.done():
+        for number in count():
+            if giving.done():
+                break
+            if number % CHUNKS_UNTIL_GROWN == 0:
+                await from_db(statistics.take)()
             chunk = await from_db(store.decide_chunk)(run, terms, clock.now(), horizon, after)
             if chunk is None:
                 break

@@ -33,6 +33,8 @@ AT_ONCE = 18
 """Changes cleared together to be sent singly: two rounds of the nine places."""
 SETTLE_EVERY = 0.3
 """Seconds after which results are settled, however few."""
+TELL_EVERY = 1.0
+"""Seconds between two notes of the progress: each may wait for whoever decides at that moment."""
 GIVE_UP_AFTER = 27
 """Changes put off one after the other after which Mailchimp is taken to be away."""
 
@@ -82,6 +84,8 @@ class Sending:
     _taken: Counter[str] = field(default_factory=Counter)
     _singly: set[int] = field(default_factory=set)
     """Results whose bulk call did not tell what became of them."""
+    _untold: int = 0
+    _told_at: float = 0.0
 
     async def send(self, kinds: tuple[str, ...]) -> None:
         """Send what is planned of these kinds; results are settled while the next calls are under way."""
@@ -104,10 +108,20 @@ class Sending:
             # Whatever ends the sending, what is known of it is kept.
             await settling
             await self._settle(batch)
+            await self._tell()
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
             await from_db(store.settle)(self.run, outcomes, self.clock.now())
+            self._untold += len(outcomes)
+            if time.monotonic() - self._told_at > TELL_EVERY:
+                await self._tell()
+
+    async def _tell(self) -> None:
+        """Show the progress."""
+        untold, self._untold, self._told_at = self._untold, 0, time.monotonic()
+        if untold:
+            await from_db(store.count_done)(self.run, untold)
 
     async def _jobs(self, kinds: tuple[str, ...]) -> AsyncIterator[Job]:
         """Yield calls whose gate, token and lease were asked less than five seconds before; bulk calls first.
@@ -153,11 +167,14 @@ class Sending:
 
     async def _together(self, works: Sequence[Work]) -> AsyncIterator[Job]:
         """Yield one call for those that may go in bulk, and one each for the others."""
-        bulk = [work for work in works if may_be_bulk(work.change) and work.result_id not in self._singly]
+        bulk: list[Work] = []
+        rest: list[Work] = []
+        for work in works:
+            together = may_be_bulk(work.change) and work.result_id not in self._singly
+            (bulk if together else rest).append(work)
         if bulk:
             changes = [(work.address, work.change) for work in bulk]
             yield bulk, bulk_call_for(changes, self.run.audience_id, self.terms)
-        rest = [work for work in works if work not in bulk]
         async for job in self._one_by_one(rest):
             yield job
 
@@ -183,6 +200,7 @@ class Sending:
         if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
             return True
         await from_db(store.settle_touched)(self.run, work, member)
+        self._untold += 1
         return False
 
     async def _carry_out(self, job: Job) -> list[Outcome]:

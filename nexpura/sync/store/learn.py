@@ -117,7 +117,7 @@ def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, 
     gone = {address for address, own in marks.items() if own & known}
     if not gone:
         return newest
-    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__in=gone).values_list("address", flat=True))
+    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__any_of=gone).values_list("address", flat=True))
     return {address: member for address, member in newest.items() if address not in gone}
 
 
@@ -234,7 +234,7 @@ def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Membe
 
 def _heard(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> list[tuple[str, datetime]]:
     """Return the addresses of the book for which these noes count: also the one a person had before (B3)."""
-    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__in=list(noes))
+    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__any_of=noes)
     before = {address: noes[new] for address, new in left.values_list("address", "renamed_to")}
     return [*(before | dict(noes)).items()]
 

@@ -41,7 +41,6 @@ def settle_touched(run: Begun, work: Work, member: Member) -> None:
 def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
     if not settled:
         return
-    taken = len(settled)
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         settled = _not_erased(run, settled)
@@ -53,14 +52,13 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
             run.tenant_id, [(work.address, work.version) for work, one in settled if not one.again], run_id=run.id
         )
         standings.unmark(run.tenant_id, [mark for work, one in settled for mark in _vacated(work.change, one)])
-    _count(run, taken)
 
 
 def _not_erased(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> Sequence[tuple[Work, outcome.Settled]]:
     """Leave out changes of people who were erased while they were on their way: their result is gone, like all else."""
     there = set(
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, pk__in=[work.result_id for work, _ in settled]
+            tenant_id=run.tenant_id, pk__any_of=[work.result_id for work, _ in settled]
         ).values_list("pk", flat=True)
     )
     return [(work, one) for work, one in settled if work.result_id in there]
@@ -144,8 +142,8 @@ def _as_member(address: str, known: KnownMember) -> Member:
     )
 
 
-def _count(run: Begun, settled: int) -> None:
-    """Show the progress, outside of the settling: whoever decides beside it holds the run's row for a moment."""
+def count_done(run: Begun, settled: int) -> None:
+    """Show the progress; on its own, because whoever decides beside it holds the run's row for a moment."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE sync_syncrun SET done = done + %s "

@@ -24,7 +24,7 @@ from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, change_to_json, fence, kind_of
 
-CHUNK = 300
+CHUNK = 500
 
 
 def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
@@ -164,7 +164,7 @@ def give_back(run: Begun, works: Iterable[Work]) -> None:
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, run_id=run.id, pk__in=[work.result_id for work in works], state="sending"
+            tenant_id=run.tenant_id, run_id=run.id, pk__any_of=[work.result_id for work in works], state="sending"
         ).update(state="planned", sent_at=None)
 
 
