@@ -77,7 +77,11 @@ def _arriving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Ter
     if not customer_ids:
         return {}
     made = models.KnownMember.objects.filter(
-        tenant_id=tenant_id, audience_id=audience_pk, made_for__any_of=customer_ids, added_by_us=True, status="subscribed"
+        tenant_id=tenant_id,
+        audience_id=audience_pk,
+        made_for__any_of=customer_ids,
+        added_by_us=True,
+        status="subscribed",
     )
     addresses = set(made.values_list("address", flat=True))
     if not addresses:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from nexpura.audience import diff
 from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal, Rewritten, Status
@@ -14,6 +16,7 @@ from nexpura.mailchimp import errors
 from nexpura.mailchimp.member import Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 THROTTLE_WAIT = timedelta(days=1)
 
 _REASONS = {
@@ -73,45 +76,43 @@ def touched(known: KnownMember, member: Member) -> Settled:
 
 
 def _accepted(change: Change, known: KnownMember, member: Member, former: KnownMember) -> Settled:
-    seen = replace(_seen(known, member), refusal=None)
     match change:
         case Add():
-            return _standing(_added(change, _sent(seen, change.merge_fields)), Bucket.ADDED)
+            return _standing(_seen(known, member, change.merge_fields, **_made(change, member)), Bucket.ADDED)
         case Update():
-            return _standing(_sent(seen, change.merge_fields), Bucket.UPDATED)
+            return _standing(_seen(known, member, change.merge_fields, refusal=None), Bucket.UPDATED)
         case Move():
-            seen = replace(_back(_sent(seen, change.merge_fields)), our_tags=former.our_tags)
-            seen = replace(seen, added_by_us=True, made_for=change.customer_id)
+            ours = {"added_by_us": True, "made_for": change.customer_id, "our_tags": former.our_tags}
+            seen = _seen(known, member, change.merge_fields, **_BACK, **ours)
             vacated = KnownMember(Status.ABSENT, carried_out=former.carried_out)
             return replace(_standing(seen, Bucket.UPDATED), former=vacated)
         case Undo():
-            return _standing(_back(_sent(seen, change.merge_fields)), Bucket.ADDED)
+            return _standing(_seen(known, member, change.merge_fields, **_BACK), Bucket.ADDED)
         case OptOut():
-            return _opted_out(change, seen, member)
+            return _opted_out(change, _seen(known, member, refusal=None), member)
         case Ask():
-            return _standing(_back(replace(_sent(seen, change.merge_fields), asked_for=change.grant)), Bucket.ASKED)
+            return _standing(_seen(known, member, change.merge_fields, **_BACK, asked_for=change.grant), Bucket.ASKED)
         case Retag():
-            return _retagged(change, seen)
+            return _retagged(change, _seen(known, member, refusal=None))
+
+
+_BACK: Mapping[str, Any] = {"refusal": None, "opt_out": None, "carried_out": None}
+"""Mailable by our own doing: should the withdrawal come to count again, it has to be carried out again."""
+
+
+def _made(change: Add, member: Member) -> dict[str, Any]:
+    """Ours is a member with the status we asked for; somebody who came by themselves meanwhile is not."""
+    if member.status != change.status_if_new.value:
+        return {"refusal": None, "added_by_us": False}
+    held = {tag.casefold() for tag in member.tags}
+    ours = tuple(tag for tag in change.tags if tag.casefold() in held)
+    return {**_BACK, "added_by_us": True, "made_for": change.customer_id, "our_tags": ours}
 
 
 def _made_anew(settled: Settled) -> Settled:
     """A member that was gone before its update came has been made by us after all."""
     done = Bucket.ADDED if settled.bucket is Bucket.UPDATED else settled.bucket
     return replace(settled, bucket=done, known=replace(settled.known, added_by_us=True))
-
-
-def _added(change: Add, seen: KnownMember) -> KnownMember:
-    """Ours is a member with the status we asked for; somebody who came by themselves meanwhile is not."""
-    if seen.status is not change.status_if_new:
-        return replace(seen, added_by_us=False)
-    held = {tag.casefold() for tag in seen.tags}
-    ours = tuple(tag for tag in change.tags if tag.casefold() in held)
-    return _back(replace(seen, added_by_us=True, made_for=change.customer_id, our_tags=ours))
-
-
-def _back(seen: KnownMember) -> KnownMember:
-    """Mailable by our own doing: should the withdrawal come to count again, it has to be carried out again."""
-    return replace(seen, opt_out=None, carried_out=None)
 
 
 def _retagged(change: Change, known: KnownMember) -> Settled:
@@ -214,7 +215,11 @@ def _without_address(detail: str) -> str:
     return " ".join("The address" if "@" in word else word for word in detail.split())
 
 
-def _seen(known: KnownMember, member: Member) -> KnownMember:
+def _seen(known: KnownMember, member: Member, sent: Mapping[str, str] = NOTHING, **also: Any) -> KnownMember:
+    """Return the member as the reply shows it, `sent` being the fields we wrote, with what else has become of it.
+
+    In one go: this is done for everybody, and copying a member costs as much as deciding about it.
+    """
     fields = {tag: str(value) for tag, value in member.merge_fields.items() if isinstance(value, str | int | float)}
     status = Status(member.status)
     return replace(
@@ -226,13 +231,17 @@ def _seen(known: KnownMember, member: Member) -> KnownMember:
         contact_id=member.contact_id,
         tags=member.tags,
         renamed_to="",
+        rewritten=_rewritten(known.rewritten, fields, sent),
+        **also,
     )
 
 
-def _sent(seen: KnownMember, sent: Mapping[str, str]) -> KnownMember:
-    rewritten = {tag: pair for tag, pair in seen.rewritten.items() if tag not in sent}
+def _rewritten(
+    before: Mapping[str, Rewritten], fields: Mapping[str, str], sent: Mapping[str, str]
+) -> dict[str, Rewritten]:
+    now = {tag: pair for tag, pair in before.items() if tag not in sent}
     for tag, value in sent.items():
-        got = seen.merge_fields.get(tag, "")
+        got = fields.get(tag, "")
         if got != value:
-            rewritten[tag] = Rewritten(value, got)
-    return replace(seen, rewritten=rewritten)
+            now[tag] = Rewritten(value, got)
+    return now

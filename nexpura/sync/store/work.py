@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from django.db import connection, transaction
 
 from nexpura.audience import diff
@@ -170,7 +170,7 @@ def give_back(run: Begun, works: Iterable[Work]) -> None:
 
 def _plain(stored: Any) -> dict[str, Any]:
     """Django leaves JSON of raw queries as text."""
-    return dict(json.loads(stored)) if isinstance(stored, str) else dict(stored)
+    return dict(orjson.loads(stored)) if isinstance(stored, str) else dict(stored)
 
 
 def _still_to_move(run: Begun, works: list[Work]) -> list[Work]:
