@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 DRAIN = 5.0
 """Seconds that calls under way are waited for when this process is told to stop."""
+LOOKS = 3
+"""Readings of one run: after a bulk call whose reply was lost the audience tells whom it made, not a repetition."""
 CHUNKS_UNTIL_GROWN = 10
 """Chunks of addresses, or pages of members, after which PostgreSQL looks at what has grown."""
 GIVING = ("add", "update", "undo", "move", "ask")
@@ -103,11 +105,14 @@ async def _to_an_ending(
 async def _carry_out(
     run: Begun, mailchimp: MailchimpClient, clock: Clock, stopping: asyncio.Event
 ) -> store.Ending | None:
-    terms = await _read_audience(run, mailchimp)
-    await from_db(store.settle_landed)(run, clock.now())
-    horizon = await from_db(store.mark_due)(run, terms, clock.now())
-    sending = Sending(run, mailchimp, clock, terms, stopping)
-    plan = await _decide_and_give(run, terms, clock, horizon, sending)
+    for _ in range(LOOKS):
+        terms = await _read_audience(run, mailchimp)
+        await from_db(store.settle_landed)(run, clock.now())
+        horizon = await from_db(store.mark_due)(run, terms, clock.now())
+        sending = Sending(run, mailchimp, clock, terms, stopping)
+        plan = await _decide_and_give(run, terms, clock, horizon, sending)
+        if not sending.in_doubt or stopping.is_set():
+            break
     if stopping.is_set():
         return None
     if run.unattended and plan.needs_a_person:

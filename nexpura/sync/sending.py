@@ -36,7 +36,7 @@ SETTLE_EVERY = 0.3
 TELL_EVERY = 1.0
 """Seconds between two notes of the progress: each may wait for whoever decides at that moment."""
 GIVE_UP_AFTER = 27
-"""Changes put off one after the other after which Mailchimp is taken to be away."""
+"""Calls put off one after the other after which Mailchimp is taken to be away."""
 
 BULK_KINDS = ("add", "update")
 Job = tuple[Sequence[Work], Call | BulkCall]
@@ -81,14 +81,24 @@ class Sending:
     stopping: asyncio.Event
     planned: Planned = field(default_factory=Planned)
     in_bulk: bool = True
+    in_doubt: bool = False
+    """Whether a bulk call may or may not have been carried out: only another reading tells."""
     _taken: Counter[str] = field(default_factory=Counter)
     _singly: set[int] = field(default_factory=set)
     """Results whose bulk call did not tell what became of them."""
+    _came_back: bool = False
     _untold: int = 0
     _told_at: float = 0.0
 
     async def send(self, kinds: tuple[str, ...]) -> None:
-        """Send what is planned of these kinds; results are settled while the next calls are under way."""
+        """Send what is planned of these kinds, and once more what the last bulk calls gave back."""
+        self._came_back = True
+        while self._came_back and self._goes_on:
+            self._came_back = False
+            await self._send(kinds)
+
+    async def _send(self, kinds: tuple[str, ...]) -> None:
+        """Send what is planned; results are settled while the next calls are under way."""
         batch: list[Outcome] = []
         settling: asyncio.Future[None] = asyncio.ensure_future(self._settle(()))
         put_off, settled_at = 0, time.monotonic()
@@ -209,6 +219,7 @@ class Sending:
             return [(works[0], await self.mailchimp.send(call))]
         match await self.mailchimp.send_bulk(call):
             case Deferred() as deferred:
+                self.in_doubt |= deferred.error.perhaps_done
                 return [(work, deferred) for work in works]
             case Refused():
                 await self._send_singly(works)
@@ -227,6 +238,7 @@ class Sending:
 
     async def _send_singly(self, works: Sequence[Work]) -> None:
         if works:
+            self._came_back = True
             self._singly.update(work.result_id for work in works)
             await from_db(store.give_back)(self.run, works)
 
@@ -245,7 +257,8 @@ def _unclear(result: Result) -> bool:
     )
 
 
-def _put_off(count: int, outcomes: Sequence[Outcome]) -> int:
-    for _, result in outcomes:
-        count = count + 1 if isinstance(result, Deferred) else 0
-    return count
+def _put_off(calls: int, outcomes: Sequence[Outcome]) -> int:
+    """Return how many calls have been put off one after the other, now that this one has ended so."""
+    if all(isinstance(result, Deferred) for _, result in outcomes):
+        return calls + bool(outcomes)
+    return 0

@@ -17,32 +17,40 @@ from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
+from nexpura.sync.store.learn import take_in
 from nexpura.sync.store.records import Work, as_json, change_from_json, fence
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
     """Write down what became of each change. Raises `RunLostError`: a re-reading then finds what landed."""
     known = _known_of(run, [(work.address, work.change) for work, _ in results])
-    _write(
-        run,
-        [
-            (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
-            for work, result in results
-        ],
-    )
+    settled = [
+        (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
+        for work, result in results
+    ]
+    _write(run, settled, [member for work, result in results if (member := _out(work.change, result))])
 
 
 def settle_touched(run: Begun, work: Work, member: Member) -> None:
     """Write down an undo that was not sent: somebody acted on the member since our opt-out."""
     known = facts.known_members(run.tenant_id, run.audience_pk, [work.address])[work.address]
-    _write(run, [(work, outcome.touched(known, member))])
+    _write(run, [(work, outcome.touched(known, member))], [member])
 
 
-def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
+def _out(change: Change, result: Result) -> Member | None:
+    """Return the member whose reply shows that it is out, which is not our own doing: it may have left just now."""
+    if isinstance(change, OptOut) or not isinstance(result, Accepted) or result.member is None:
+        return None
+    return result.member if result.member.status == Status.UNSUBSCRIBED else None
+
+
+def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]], seen: Sequence[Member] = ()) -> None:
+    """Write results down; members `seen` on the way are taken in first, as a reading would: a no is heard (B3)."""
     if not settled:
         return
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
+        take_in(run.tenant_id, run.audience_pk, seen)
         settled = _not_erased(run, settled)
         _results(run, settled)
         _known(run, settled)
