@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
-from datetime import datetime, timedelta
+from contextlib import suppress
 from itertools import count
 
 from django.conf import settings
@@ -19,6 +18,7 @@ from nexpura.mailchimp.key import ApiKey
 from nexpura.sync import endings, line, listen, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
+from nexpura.sync.reading import read_audience
 from nexpura.sync.sending import Sending
 from nexpura.sync.store import Begun, Busy, Over, RunLostError
 from nexpura.tenants import statistics
@@ -31,7 +31,7 @@ DRAIN = 5.0
 LOOKS = 3
 """Readings of one run: after a bulk call whose reply was lost the audience tells whom it made, not a repetition."""
 CHUNKS_UNTIL_GROWN = 10
-"""Chunks of addresses, or pages of members, after which PostgreSQL looks at what has grown."""
+"""Chunks after which PostgreSQL looks at what has grown."""
 GIVING = ("add", "update", "undo", "move", "ask")
 TAKING = ("opt_out",)
 TAGGING = ("retag",)
@@ -106,7 +106,7 @@ async def _carry_out(
     run: Begun, mailchimp: MailchimpClient, clock: Clock, stopping: asyncio.Event
 ) -> store.Ending | None:
     for _ in range(LOOKS):
-        terms = await _read_audience(run, mailchimp)
+        terms = await read_audience(run, mailchimp)
         await from_db(store.settle_landed)(run, clock.now())
         horizon = await from_db(store.mark_due)(run, terms, clock.now())
         sending = Sending(run, mailchimp, clock, terms, stopping)
@@ -145,32 +145,6 @@ async def _decide_and_give(run: Begun, terms: Terms, clock: Clock, horizon: int,
             giving.cancel()
             await asyncio.wait({giving})
     return plan
-
-
-async def _read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
-    """Read the audience's settings, then all of its members, or those that changed since the last reading."""
-    audience = await mailchimp.audience(run.audience_id)
-    merge_fields = await mailchimp.merge_fields(run.audience_id)
-    permissions = await mailchimp.permissions(run.audience_id) if audience.marketing_permissions else None
-    reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields, permissions)
-    seen: set[str] = set()
-    totals: set[int] = set()
-    began_at: datetime | None = None
-    async with aclosing(mailchimp.members(run.audience_id, since=reading.since)) as pages:
-        async for page in pages:
-            began_at = min(began_at, page.at) if began_at else page.at
-            if reading.since is None:
-                seen.update(member.id for member in page.members)
-            totals.add(page.total_items)
-            await from_db(store.learn)(run, page.members)
-    async with aclosing(mailchimp.members(run.audience_id, since=reading.since, status="archived")) as pages:
-        async for page in pages:  # only this shows who was archived meanwhile
-            await from_db(store.learn)(run, page.members)
-    complete = totals == {len(seen)}
-    if began_at is None:
-        raise errors.UnexpectedReply(0, "The listing has no page")
-    await from_db(store.reading_ended)(run, reading, began_at=began_at - timedelta(seconds=1), complete=complete)
-    return terms
 
 
 async def _pulse(run: Begun, mailchimp: MailchimpClient, work: asyncio.Task[store.Ending | None]) -> None:
