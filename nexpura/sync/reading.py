@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -29,7 +29,7 @@ async def read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     merge_fields = await mailchimp.merge_fields(run.audience_id)
     permissions = await mailchimp.permissions(run.audience_id) if audience.marketing_permissions else None
     reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields, permissions)
-    seen, totals = Distinct(), set[int]()
+    seen, totals = Distinct(), list[int]()
     began_at: datetime | None = None
     listing = mailchimp.members(run.audience_id, since=reading.since)
     async with aclosing(listing), aclosing(_learnt(run, listing)) as pages:
@@ -37,16 +37,25 @@ async def read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
             began_at = min(began_at, page.at) if began_at else page.at
             if reading.since is None:
                 seen.add(member.id for member in page.members)
-            totals.add(page.total_items)
+            totals.append(page.total_items)
     archived = mailchimp.members(run.audience_id, since=reading.since, status="archived")
     async with aclosing(archived), aclosing(_learnt(run, archived)) as pages:
         async for _ in pages:  # only this shows who was archived meanwhile
             continue
-    complete = totals == {len(seen)}
     if began_at is None:
         raise errors.UnexpectedReply(0, "The listing has no page")
+    complete = _is_complete(len(seen), totals)
     await from_db(store.reading_ended)(run, reading, began_at=began_at - timedelta(seconds=1), complete=complete)
     return terms
+
+
+def _is_complete(seen: int, totals: Sequence[int]) -> bool:
+    """Tell whether the listing has shown everybody: nobody was deleted while it was read, whoever may have joined.
+
+    Those who join come last and move nobody. A deletion pulls somebody over the edge of a page, and shows in a total
+    below the first page's, or in fewer members than the largest total tells.
+    """
+    return bool(totals) and min(totals) == totals[0] and seen >= max(totals)
 
 
 async def _learnt(run: Begun, pages: AsyncIterable[MemberPage]) -> AsyncGenerator[MemberPage, None]:
