@@ -19,7 +19,7 @@ from nexpura.audience.member import UNKNOWN, Cause, KnownMember, Refusal, Status
 from nexpura.audience.plan import Add, Ask, Bucket, Decision, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised when a rule changes what it decides: every address is then looked at again."""
 
 MAILABLE = (Status.SUBSCRIBED, Status.PENDING)
@@ -133,9 +133,14 @@ def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: K
         if known.carried_out == withdrawal:
             return NoChange(Bucket.KEPT, Reason.SUBSCRIBED_AGAIN)
         return OptOut(Cause.WITHDRAWAL, known.status, withdrawal)
-    gone = facts.absence_proven and not known.renamed_to  # who changed their address may still get mail at the new one
-    proven = known.status is not Status.ABSENT or gone
-    return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal if proven else None)
+    if known.status is not Status.ABSENT:
+        return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal)
+    if known.renamed_to or known.carried_out == withdrawal:  # who changed their address may still get mail at the new
+        return NoChange(Bucket.WITHHELD, verdict.reason)
+    if facts.no_before:  # the member of somebody erased is kept out of our sight: only asking tells
+        return OptOut(Cause.WITHDRAWAL, Status.ABSENT, withdrawal)
+    proven = facts.absence_proven
+    return NoChange(Bucket.WITHHELD, verdict.reason, carried_out=withdrawal if proven else None, undecided=not proven)
 
 
 def _never_granted(verdict: Withheld, facts: AddressFacts, known: KnownMember) -> Decision:

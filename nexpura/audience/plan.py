@@ -54,7 +54,10 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """Unsubscribe a subscribed or pending member. `withdrawal` is the event carried out (None: moved away)."""
+    """Unsubscribe a subscribed or pending member. `withdrawal` is the event carried out (None: moved away).
+
+    `before` is `ABSENT` where nobody knows whether there is a member: it is looked at first.
+    """
 
     cause: Cause
     before: Status

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CHANGED_MEANWHILE = "changed_meanwhile"
     BRAKE = "brake"
     NEXT_SYNC = "next_sync"
+    NOT_CONNECTED = "not_connected"
     UNSUBSCRIBED_THERE = "unsubscribed_in_mailchimp"
     SUBSCRIBED_AGAIN = "subscribed_again_in_mailchimp"
     CLEANED = "cleaned_in_mailchimp"
@@ -114,6 +115,11 @@ CATALOGUE: dict[Reason, Explanation] = {
     ),
     Reason.NEXT_SYNC: Explanation(
         "The book has changed since the last sync.", "Sync, or wait for the daily sync.", permanent=False
+    ),
+    Reason.NOT_CONNECTED: Explanation(
+        "Nothing is sent while Mailchimp is not connected.",
+        "An owner or manager connects it under Integrations.",
+        permanent=False,
     ),
     Reason.UNSUBSCRIBED_THERE: Explanation(
         "Unsubscribed in Mailchimp, and not by us: that stays as it is.",

@@ -9,12 +9,13 @@ recorded. At a tie the withdrawal wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from nexpura.customers import former, returning
@@ -28,6 +29,7 @@ GRANTED, WITHDRAWN = ConsentState.GRANTED, ConsentState.WITHDRAWN
 NO_DATE = "a grant without a date of its own does not undo a withdrawal"
 REPEATED = "this grant is held already, and consent was withdrawn since"
 OLDER = "the grant is not newer than the withdrawal"
+NOBODY: Mapping[int, datetime] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,18 @@ def record(
     source: str,
     claimed_at: datetime | None = None,
     ip: str | None = None,
+    again: bool = False,
 ) -> ConsentEvent | None:
     """Record what a customer said to somebody here, with the words shown and the address held.
 
     None, and no event, when it changes nothing: they granted before, or withdrew before, and nobody who shares
-    the address has said otherwise since. A withdrawal needs no earlier grant. If their record was merged into
-    another meanwhile, it is recorded there: a "stop writing to me" is never lost.
+    the address has said otherwise since. With `again` a yes is recorded even so: its date is newer, and counts
+    against a no that the book does not hold, such as leaving in Mailchimp (B2). A withdrawal needs no earlier
+    grant. If their record was merged into another meanwhile, it is recorded there: a "stop writing to me" is
+    never lost.
     """
     kept = former.hold(customer.tenant_id, customer.pk)
-    if not _changes_something(kept, granted=granted, claimed_at=claimed_at):
+    if not again and not _changes_something(kept, granted=granted, claimed_at=claimed_at):
         return None
     wording = current_wording(kept.tenant)
     event = _append(
@@ -162,19 +167,23 @@ def record_from_outside(
 
 
 @transaction.atomic
-def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
+def hear_noes(
+    tenant_id: int, noes: Sequence[tuple[str, datetime]], of_customers: Mapping[int, datetime] = NOBODY
+) -> int:
     """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns how many.
 
     Every customer with the address withdraws, unless they granted after that moment or have withdrawn since (B3).
+    So do the customers (by id) who said it at an address they had before.
     """
-    left_at = dict(noes)
+    by_address = dict(noes)
     # As an import does: it may hold these customers for long, and would meet us at the marks.
     tenant = Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
     customers = list(
-        Customer.objects.filter(tenant_id=tenant_id, address__in=list(left_at))
+        Customer.objects.filter(Q(address__in=list(by_address)) | Q(pk__in=list(of_customers)), tenant_id=tenant_id)
         .select_for_update(no_key=True)
         .order_by("id")
     )
+    left_at = {one.pk: by_address.get(one.address) or of_customers[one.pk] for one in customers}
     events = ConsentEvent.objects.filter(tenant_id=tenant_id, customer__in=customers).values_list("customer_id")
     grants = dict(events.filter(state=GRANTED).annotate(newest=Max("effective_at")))
     withdrawals = dict(events.filter(state=WITHDRAWN).annotate(newest=Max("effective_at")))
@@ -182,13 +191,11 @@ def hear_noes(tenant_id: int, noes: Sequence[tuple[str, datetime]]) -> int:
     leaving = [
         customer
         for customer in customers
-        if not (customer.pk in grants and grants[customer.pk] > left_at[customer.address])
-        and not (
-            customer.pk in withdrawals and withdrawals[customer.pk] >= left_at[customer.address].replace(microsecond=0)
-        )
+        if not (customer.pk in grants and grants[customer.pk] > left_at[customer.pk])
+        and not (customer.pk in withdrawals and withdrawals[customer.pk] >= left_at[customer.pk].replace(microsecond=0))
     ]
     for customer in leaving:
-        event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.address])
+        event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.pk])
         event.tenant, customer.tenant = tenant, tenant
         _append(customer, actor, event)
     return len(leaving)

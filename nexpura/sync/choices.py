@@ -49,6 +49,8 @@ class Choices:
     has_permissions: bool
     permissions: tuple[Permission, ...]
     ask_to_confirm: bool
+    double_optin: bool
+    """New people are asked by Mailchimp to confirm before they are subscribed."""
     notes: tuple[str, ...]
 
 
@@ -71,6 +73,7 @@ def of(tenant: Tenant) -> Choices | None:
         has_permissions=audience.permissions is not None,
         permissions=permissions,
         ask_to_confirm=bool(config.get("ask_to_confirm")),
+        double_optin=audience.double_optin,
         notes=(*_of_audience(audience, permissions), *_of_fields(audience, fields)),
     )
 

@@ -94,12 +94,14 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
         _seal(integration, key)
         integration.status, integration.error = Integration.Status.CONNECTED, None
         integration.connected_at, integration.last_sync_at = now, None
+        integration.last_checked_at = integration.last_success_at = None
         integration.next_sync_at = schedule.next_time(tenant.pk, tenant.zone, now) if auto_sync else None
         integration.save()
         known, _ = KnownAudience.objects.get_or_create(
             tenant=tenant, data_centre=key.data_centre, audience_id=audience.id, defaults={"name": audience.name}
         )
         store.keep_settings(known, audience, answer.merge_fields, answer.permissions)
+        known.decided_under = ""  # the first sync marks once more whoever was being written down at this moment
         known.save()
         AddressStanding.objects.filter(tenant=tenant).delete()
         standings.mark_all(tenant.pk, known.pk)

@@ -51,6 +51,7 @@ def explain(tenant: Tenant, about: Customer | str) -> Explanation:
     headline, reason, detail = _answer(one, known.status, held_back=_stopped_by_brake(tenant))
     if audience is None:
         headline = "Mailchimp is not connected"
+        reason = Reason.NOT_CONNECTED if reason is Reason.NEXT_SYNC else reason
     return _told(
         address,
         one.facts.customer_ids,

@@ -68,14 +68,24 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime, former
             return Settled(state, Bucket.WAITING, waiting, known, again=True)
 
 
-def touched(known: KnownMember, member: Member) -> Settled:
-    """Return the outcome of an undo that was not sent: the member was touched since our opt-out (B2)."""
+def touched(change: Change, known: KnownMember, member: Member) -> Settled:
+    """Return the outcome of a change that was not sent, as a last look at the member showed another than was expected.
+
+    It is decided anew. Of who left once more the next reading tells whether that was their no.
+    """
     seen = _seen(known, member)
+    if isinstance(change, Undo) and seen.status is Status.UNSUBSCRIBED:
+        waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
+        return Settled("skipped", Bucket.WAITING, waiting, known, again=True)
+    ours = seen.added_by_us and seen.status is not Status.SUBSCRIBED  # who is, by now, came by themselves
     standing = diff.standing_of(seen.status)
-    return Settled("skipped", standing.bucket, standing, replace(seen, opt_out=None))
+    return Settled("skipped", standing.bucket, standing, replace(seen, opt_out=None, added_by_us=ours), again=True)
 
 
 def _accepted(change: Change, known: KnownMember, member: Member, former: KnownMember) -> Settled:
+    if _left_meanwhile(change, former if isinstance(change, Move) else known, member):
+        waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
+        return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
     match change:
         case Add():
             return _standing(_seen(known, member, change.merge_fields, **_made(change, member)), Bucket.ADDED)
@@ -94,6 +104,17 @@ def _accepted(change: Change, known: KnownMember, member: Member, former: KnownM
             return _standing(_seen(known, member, change.merge_fields, **_BACK, asked_for=change.grant), Bucket.ASKED)
         case Retag():
             return _retagged(change, _seen(known, member, refusal=None))
+
+
+def _left_meanwhile(change: Change, known: KnownMember, member: Member) -> bool:
+    """Tell whether a member was unsubscribed since the audience was read, and not by this change.
+
+    What is known of it then stays as it was: the next reading finds it differing, and tells whose no that is. Of
+    somebody who is only now seen for the first time nobody can say when they left.
+    """
+    if not isinstance(change, Update | Move):
+        return False
+    return member.status == Status.UNSUBSCRIBED and known.status is not Status.UNSUBSCRIBED
 
 
 _BACK: Mapping[str, Any] = {"refusal": None, "opt_out": None, "carried_out": None}
@@ -138,9 +159,10 @@ def _opted_out(change: OptOut, seen: KnownMember, member: Member) -> Settled:
         told = f"Mailchimp accepted the unsubscribe but answered with status {seen.status.value}."
         return Settled("refused", Bucket.FAILED, NoChange(Bucket.FAILED, Reason.REFUSED, told), seen, again=True)
     reason = Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED
+    before = change.before or Status.PENDING  # of somebody unknown: should it be undone, they are asked
     seen = replace(
         seen,
-        opt_out=OptOutRecord(change.cause, seen.last_changed, member.unsubscribe_reason or "", change.before),
+        opt_out=OptOutRecord(change.cause, seen.last_changed, member.unsubscribe_reason or "", before),
         carried_out=change.withdrawal or seen.carried_out,
     )
     return Settled("accepted", Bucket.UNSUBSCRIBED, NoChange(Bucket.WITHHELD, reason), seen)

@@ -164,9 +164,15 @@ def unsent_opt_outs(tenant: Tenant) -> int:
             JOIN integrations_integration AS i ON i.tenant_id = d.tenant_id AND i.kind = 'mailchimp'
                 AND i.config ->> 'audience_id' = a.audience_id AND i.config ->> 'data_centre' = a.data_centre
             WHERE d.tenant_id = %s AND EXISTS (
-                SELECT 1 FROM customers_consentevent AS e
-                WHERE e.tenant_id = d.tenant_id AND e.address = d.address AND e.state = 'withdrawn'
-                  AND e.id <> coalesce(k.carried_out, 0)
+                SELECT 1 FROM (
+                    SELECT said.id, said.effective_at FROM customers_consentevent AS said
+                    WHERE said.tenant_id = d.tenant_id AND said.address = d.address AND said.state = 'withdrawn'
+                    UNION ALL
+                    SELECT said.id, said.effective_at FROM customers_customer AS holder
+                    JOIN customers_consentevent AS said ON said.tenant_id = holder.tenant_id
+                        AND said.customer_id = holder.id AND said.state = 'withdrawn'
+                    WHERE holder.tenant_id = d.tenant_id AND holder.address = d.address) AS e
+                WHERE e.id <> coalesce(k.carried_out, 0)
                   AND NOT EXISTS (
                       SELECT 1 FROM customers_consentevent AS later
                       JOIN customers_customer AS c ON c.id = later.customer_id AND c.address = d.address

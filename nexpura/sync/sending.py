@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 
 from nexpura.audience import plan as planning
 from nexpura.audience.desired import Terms
-from nexpura.audience.plan import Add, Undo
+from nexpura.audience.diff import MAILABLE
+from nexpura.audience.member import Status
+from nexpura.audience.plan import Add, Ask, Change, OptOut, Undo
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.calls import BulkCall, Call
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.flight import as_they_come
-from nexpura.mailchimp.member import subscriber_hash
+from nexpura.mailchimp.member import Member, subscriber_hash
 from nexpura.mailchimp.result import Accepted, BulkResult, Deferred, Refused, Result
 from nexpura.sync import store
 from nexpura.sync.clock import Clock
@@ -199,15 +201,15 @@ class Sending:
                 yield (work,), call_for(work.change, self.run.audience_id, work.address, self.terms)
 
     async def _may_be_sent(self, work: Work) -> bool:
-        """Look at the member once more before an undo: it goes ahead only where nobody acted since our opt-out."""
-        if not isinstance(work.change, Undo):
+        """Look at the member once more before a call that overwrites what the person may have said meanwhile."""
+        if not _is_looked_at(work.change):
             return True
         try:
             member = await self.mailchimp.member(self.run.audience_id, work.address)
         except errors.NotFound as gone:
             await self._settle([(work, Refused(gone))])
             return False
-        if member.status == "unsubscribed" and member.last_changed == work.change.unchanged_since:
+        if _is_as_it_should_be(work.change, member):
             return True
         await from_db(store.settle_touched)(self.run, work, member)
         self._untold += 1
@@ -241,6 +243,21 @@ class Sending:
             self._came_back = True
             self._singly.update(work.result_id for work in works)
             await from_db(store.give_back)(self.run, works)
+
+
+def _is_looked_at(change: Change) -> bool:
+    """Whether the member is looked at before: undos, questions, and opt-outs of somebody of whom nothing is known."""
+    return isinstance(change, Undo | Ask) or (isinstance(change, OptOut) and change.before is Status.ABSENT)
+
+
+def _is_as_it_should_be(change: Change, member: Member) -> bool:
+    """Tell whether the change may go ahead: an undo only where nobody acted since our opt-out, a question only to
+    somebody who is still not mailed, an opt-out of somebody unknown only where there is a member who is.
+    """
+    if isinstance(change, OptOut):
+        return Status(member.status) in MAILABLE
+    untouched = not isinstance(change, Undo) or member.last_changed == change.unchanged_since
+    return member.status == Status.UNSUBSCRIBED and untouched
 
 
 def _surprising(work: Work, result: Result | None) -> bool:

@@ -69,6 +69,15 @@ def test_granting_what_is_granted_is_no_event(ann):
     assert ConsentEvent.objects.count() == 1
 
 
+def test_a_yes_given_anew_is_recorded_although_the_book_has_one(ann):
+    ledger.record(ann, TILL, granted=True, source="intake")
+
+    again = ledger.record(ann, TILL, granted=True, source="profile", again=True)
+
+    assert again is not None
+    assert [event.state for event in ledger.history(ann)] == ["granted", "granted"]
+
+
 def test_a_no_that_is_said_again_is_recorded_again_because_it_may_have_to_be_carried_out_again(ann):
     ledger.record(ann, TILL, granted=False, source="profile")
 

@@ -13,7 +13,7 @@ from django.db import transaction
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import Integration
 from nexpura.mailchimp.pace import Patience
-from nexpura.sync import connect, line, panel, runs, schedule
+from nexpura.sync import connect, line, panel, renames, runs, schedule
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import DirtyAddress, LoginLease, MemberResult, SyncRun
 from nexpura.sync.run import run_sync
@@ -231,6 +231,22 @@ def test_opt_outs_not_yet_in_mailchimp_are_counted(thirty):
     thirty.sync()
 
     assert (before, panel.unsent_opt_outs(thirty.tenant)) == (3, 0)
+
+
+def test_an_opt_out_said_under_an_earlier_address_is_counted_until_it_is_in_mailchimp(shop):
+    shop.audience()
+    ada = shop.consenting("ada@inbox.example")
+    shop.sync()
+    shop.says_no(ada)
+    shop.person("ada@inbox.example", "address", new_email="ada@new.example")
+    shop.sync()
+    renames.take_over(shop.tenant, CLERK, ada, "ada@new.example")
+
+    before = panel.unsent_opt_outs(shop.tenant)
+    shop.sync()
+
+    assert (before, panel.unsent_opt_outs(shop.tenant)) == (1, 0)
+    assert shop.statuses() == {"ada@new.example": "unsubscribed"}
 
 
 def test_a_run_that_died_between_sending_and_settling_is_found_by_rereading(thirty):

@@ -19,7 +19,6 @@ from nexpura.audience.member import KnownMember, Status
 from nexpura.audience.plan import OptOut
 from nexpura.customers import intake, ledger
 from nexpura.customers.importing import import_customers
-from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.result import Refused
@@ -346,23 +345,3 @@ def test_a_member_added_by_a_call_whose_replies_were_cut_is_still_ours(shop, set
     move(ada, "new@inbox.example")
     shop.sync()
     assert shop.statuses() == {"new@inbox.example": "subscribed"}  # moved, as only a member of ours is
-
-
-@pytest.mark.parametrize("said", ["unsubscribe", "complaint"])
-def test_whoever_leaves_while_their_name_is_on_its_way_has_withdrawn(shop, monkeypatch, said):
-    shop.audience()
-    ada = shop.consenting("ada@inbox.example")
-    shop.sync()
-    Customer.objects.filter(pk=ada.pk).update(last_name="Lovelace")
-    send = MailchimpClient.send
-
-    async def after_the_person(self, call):
-        if shop.statuses()["ada@inbox.example"] == "subscribed":
-            shop.person("ada@inbox.example", said)
-        return await send(self, call)
-
-    monkeypatch.setattr(MailchimpClient, "send", after_the_person)
-    shop.sync()
-    ada.refresh_from_db()
-
-    assert (shop.statuses(), ada.consent_state) == ({"ada@inbox.example": "unsubscribed"}, "withdrawn")

@@ -43,6 +43,20 @@ def test_what_an_audience_asks_for_is_recognised_at_connect_and_explained(audien
     assert "to know about this audience" in as_mona.sees("/integrations")
 
 
+def test_whom_a_double_opt_in_audience_would_ask_is_not_told_to_be_a_subscriber(shop, as_mona):
+    shop.audience(double_optin=True)
+    shop.consenting("ada@inbox.example")
+
+    before = as_mona.sees("/integrations") + as_mona.sees(PREVIEW)
+    shop.sync()
+    after = as_mona.sees("/integrations")
+
+    assert before.count("sent Mailchimp’s confirmation mail") == 2
+    assert "added as a subscribed member" not in before
+    assert "becomes a subscribed member" not in before
+    assert "<strong>1</strong> asked to confirm" in after
+
+
 def test_an_ordinary_audience_needs_no_words(shop, as_mona):
     shop.audience()
 

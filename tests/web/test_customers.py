@@ -105,6 +105,30 @@ def test_the_switch_records_a_grant_with_who_where_and_the_words(zoe, tenant, bo
     assert actions(tenant)[-1] == "consent.granted"
 
 
+def test_what_comes_of_a_yes_is_said_with_it(tenant, as_bob):
+    nobody = written_down(tenant, first_name="Tom")
+
+    page = as_bob.sends(f"/customers/{nobody.pk}/consent", granted="on")
+
+    assert "Marketing consent recorded. Not in the audience." in page
+
+
+def test_a_yes_that_a_later_no_at_the_same_address_outvotes_is_told_so_and_can_be_said_again(zoe, tenant, as_bob):
+    as_bob.sends(f"/customers/{zoe.pk}/consent", granted="on")
+    tom = written_down(tenant, first_name="Tom", email="zoe@inbox.example")
+    as_bob.sends(f"/customers/{tom.pk}/consent", stop="on")
+
+    outvoted = as_bob.sees(f"/customers/{zoe.pk}")
+    untouched = as_bob.sends(f"/customers/{zoe.pk}/consent", granted="on")
+    heard = as_bob.sends(f"/customers/{zoe.pk}/consent", again="on")
+
+    assert "later somebody else who has this address said no" in outvoted
+    assert "Nothing to record" in untouched
+    assert "Marketing consent recorded" in heard
+    assert "said no, and that counts" not in heard
+    assert "They said yes again" not in heard
+
+
 def test_the_switch_turned_off_records_a_withdrawal(zoe, as_bob):
     as_bob.sends(f"/customers/{zoe.pk}/consent", granted="on")
 
@@ -145,6 +169,14 @@ def test_the_overview_shows_the_history_and_answers_why_somebody_is_not_in_mailc
     assert "Marketing consent was withdrawn." in page
     assert "On the customer's page" in page
     assert "bob@opal.example" in page
+
+
+def test_without_mailchimp_nobody_is_told_to_wait_for_a_sync(zoe, as_bob):
+    page = as_bob.sends(f"/customers/{zoe.pk}/consent", granted="on")
+
+    assert "Marketing consent recorded. Mailchimp is not connected." in page
+    assert "An owner or manager connects it under Integrations." in page
+    assert "wait for the daily sync" not in page
 
 
 def test_names_are_shown_as_text_never_as_markup(tenant, as_bob):

@@ -6,7 +6,7 @@ import pytest
 
 from nexpura.integrations.models import Integration
 from nexpura.sync.models import SyncRun
-from tests.sync.conftest import AUDIENCE, KEY
+from tests.sync.conftest import AUDIENCE, KEY, Shop
 from tests.web.conftest import actions
 
 CONNECT = "/integrations/mailchimp/connect"
@@ -85,6 +85,43 @@ def test_an_audience_of_another_account_is_refused(audience, as_mona):
 
     assert "Mailchimp API error" in page
     assert not Integration.objects.exists()
+
+
+def test_a_new_connection_was_neither_checked_nor_is_it_overdue(audience, tenant, as_mona):
+    as_mona.sends(CONNECT, api_key=KEY, audience_id=AUDIENCE)
+    as_mona.sends("/integrations/mailchimp/disconnect")
+    Integration.objects.update(last_checked_at="2026-01-01T00:00Z", last_success_at="2026-01-01T00:00Z")
+
+    page = as_mona.sends(CONNECT, api_key=KEY, audience_id=AUDIENCE, auto_sync="on")
+
+    assert "26 hours" not in page
+    assert "1 Jan 2026" not in page
+
+
+def test_both_shops_with_one_audience_are_warned(shop, other_tenant, as_mona, as_charlie):
+    shop.audience()
+    alone = as_mona.sees("/integrations")
+    Shop(other_tenant, shop.emulator).connect()
+
+    assert "also connected elsewhere" not in alone
+    assert "also connected elsewhere in this installation" in as_mona.sees("/integrations")
+    assert "also connected elsewhere in this installation" in as_charlie.sees("/integrations")
+
+
+def test_somebody_who_left_in_mailchimp_can_say_yes_again(shop, as_mona):
+    ann = shop.consenting("ann@inbox.example")
+    left = {"status": "unsubscribed", "unsubscribed_by": "user", "last_changed": "2024-05-01T10:00:00+00:00"}
+    shop.audience({"email_address": "ann@inbox.example", **left})
+    shop.sync()
+    as_mona.sends("/integrations/mailchimp/audience", ask_to_confirm="on")
+
+    before = as_mona.sees(f"/customers/{ann.pk}")
+    after = as_mona.sends(f"/customers/{ann.pk}/consent", again="on")
+
+    assert "They said yes again" in before
+    assert "Will be asked by Mailchimp to confirm at the next sync" in after
+    shop.sync()
+    assert shop.statuses() == {"ann@inbox.example": "pending"}
 
 
 def test_the_panel_shows_how_many_subscribers_were_synced(shop, as_mona):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import nexpura
 from nexpura.customers import ledger
 from nexpura.tenants.models import TenantUser
+from nexpura.web import trail
 from tests.web.conftest import Visitor, actions
 
 pytestmark = pytest.mark.django_db
@@ -91,6 +96,18 @@ def test_the_audit_trail_says_who_did_what_and_shows_no_other_shops(zoe, as_bob,
     ours = as_mona.sees("/settings/audit")
     theirs = as_charlie.sees("/settings/audit")
 
-    assert "customer.changed" in ours
+    assert "Customer changed" in ours
     assert "bob@opal.example" in ours
-    assert "customer.changed" not in theirs
+    assert "Customer changed" not in theirs
+
+
+def test_whatever_is_written_in_the_audit_trail_has_words():
+    recorded = re.compile(
+        r'"((?:customers?|user|tenant|wording|mailchimp)\.(?!html|csv|json|consentwording|customer")[a-z_]+)"'
+    )
+    sources = [path.read_text() for path in Path(nexpura.__file__).parent.rglob("*.py") if path.name != "apps.py"]
+
+    actions = {one for text in sources for one in recorded.findall(text)}
+
+    assert actions
+    assert actions <= set(trail.ACTIONS)

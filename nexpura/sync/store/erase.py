@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,6 +44,8 @@ from nexpura.tenants.models import AuditEvent, Tenant
 FIELD = "erasure_errand"
 """What the vault binds an errand to, besides tenant and erasure, until Mailchimp has been told."""
 NAMELESS = "(erased)"
+CLOCKS_APART = timedelta(minutes=1)
+"""How far Mailchimp's clock may be behind ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +439,32 @@ def done(erasure: Erasure, actor: Actor, told: Told, now: datetime, shared: Sequ
             held,
             after={"receipt": held.number, "did": held.outcomes},
         )
+
+
+def perhaps_ours(audience_pk: int, unsubscribed: Mapping[str, datetime]) -> set[str]:
+    """Return those of the addresses that an erasure may have unsubscribed whose tries have had no good reply yet.
+
+    `unsubscribed` tells since when each of them is. For whichever shop of this installation the audience is; somebody
+    else who leaves while such an erasure waits is not among them.
+    """
+    if not unsubscribed:
+        return set()
+    this = KnownAudience.objects.get(pk=audience_pk)
+    tried = Erasure.objects.filter(
+        audience__data_centre=this.data_centre,
+        audience__audience_id=this.audience_id,
+        state=Erasure.State.PENDING,
+        choice=Erasure.Choice.UNSUBSCRIBE,
+        attempts__gt=0,
+        opt_outs=[],
+    )
+    found: set[str] = set()
+    for erasure in tried:
+        with suppress(vault.CannotOpen):  # then nobody can tell: rather a no too many than one that is lost
+            since = erasure.requested_at - CLOCKS_APART
+            asked = open_errand(erasure).addresses
+            found |= {one for one in asked if one in unsubscribed and unsubscribed[one] >= since}
+    return found
 
 
 def _still_open(erasure: Erasure) -> Erasure | None:

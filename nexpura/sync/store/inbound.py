@@ -22,6 +22,7 @@ from nexpura.sync.store import mirror
 from nexpura.sync.store.connected import audience_of, key_of
 from nexpura.sync.store.learn import mark
 from nexpura.sync.store.learn import take_in as mirror_them
+from nexpura.tenants import erased
 
 TAKEN_FOR = 300.0
 """Seconds for which addresses handed out to a look are not handed out again."""
@@ -160,6 +161,7 @@ def take_in(look: Look, found: Mapping[str, Member], absent: Collection[str] = (
         do_not_wait_longer_than(LOCK_WAIT)
         if not _still_connected(look):
             return set(look.addresses)
+        erased.hold_still(look.tenant_id)
         busy = _under_way(look, read)
         mirror_them(look.tenant_id, look.audience_pk, [one for address, one in found.items() if address not in busy])
         _gone(look, sorted(set(absent) - busy))

@@ -17,7 +17,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
-from nexpura.sync.store import webhooks
+from nexpura.sync.store import erase, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import as_json, fence
 from nexpura.tenants import erased
@@ -51,7 +51,7 @@ def begin_reading(
         known.subscribed = audience.member_count
         known.save()
         config = Integration.objects.values_list("config", flat=True).get(tenant_id=run.tenant_id, kind=MAILCHIMP)
-    since = known.read_through if known.full_read_at else None
+    since = known.read_through if known.full_read_at and known.listing_complete else None  # else somebody was missed
     return Reading(since and since - OVERLAP), terms.of(known, config)
 
 
@@ -96,10 +96,14 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
     with transaction.atomic():
         newest = _without_the_erased(tenant_id, newest)
         renamed = _follow_renames(tenant_id, audience_pk, newest)
+        unsubscribed = {address: one.last_changed for address, one in newest.items() if one.status == "unsubscribed"}
+        perhaps_ours = erase.perhaps_ours(audience_pk, unsubscribed)  # asked first: if done since, the mirror sees it
         differing = _mirror(tenant_id, audience_pk, newest)
-        noes = {address: newest[address].last_changed + WITHIN for address, is_no in differing.items() if is_no}
+        left = [address for address, is_no in differing.items() if is_no and address not in perhaps_ours]
+        noes = {address: newest[address].last_changed + WITHIN for address in left}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
-            ledger.hear_noes(tenant_id, _heard(tenant_id, audience_pk, noes))
+            heard = _heard(tenant_id, audience_pk, noes)
+            ledger.hear_noes(tenant_id, heard, _of_those_who_moved(tenant_id, audience_pk, noes))
             if unasked:
                 webhooks.doubt(tenant_id, list(noes.values()), timezone.now())
         mark(tenant_id, [*differing, *renamed])
@@ -198,14 +202,11 @@ _MIRROR = """
                    SELECT 1 FROM ours AS o JOIN sync_knownmember AS k ON k.tenant_id = o.tenant_id
                        AND k.audience_id = o.id AND k.address = d.address
                    WHERE o.id <> %(audience)s AND (k.opt_out ->> 'changed')::timestamptz = d.last_changed)
-               AND NOT EXISTS (  -- the opt-out of somebody erased; while that is tried and not known yet, perhaps
+               AND NOT EXISTS (  -- the opt-out of somebody erased
                    SELECT 1 FROM sync_erasure AS e JOIN ours AS o ON o.tenant_id = e.tenant_id AND o.id = e.audience_id
                    JOIN seen AS s ON s.address = d.address
-                   WHERE EXISTS (
-                          SELECT 1 FROM jsonb_array_elements(e.opt_outs) AS t (told)
-                          WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
-                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
-                         AND d.last_changed >= e.requested_at - interval '1 minute')
+                   CROSS JOIN jsonb_array_elements(e.opt_outs) AS t (told)
+                   WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
 
@@ -221,7 +222,9 @@ def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Membe
             """
             UPDATE sync_knownmember AS k
             SET status = '', merge_fields = '{}', tags = '[]', last_changed = NULL, status_since = NULL,
-                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address
+                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address,
+                carried_out = CASE  -- by a call that met nobody, who had just gone to the new address
+                    WHEN k.status <> '' OR k.renamed_to <> '' THEN k.carried_out END
             FROM unnest(%s::text[], %s::text[]) AS s (address, contact_id)
             WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id = s.contact_id
               AND k.contact_id <> '' AND k.address <> s.address AND k.renamed_to <> s.address
@@ -237,6 +240,14 @@ def _heard(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> li
     left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__any_of=noes)
     before = {address: noes[new] for address, new in left.values_list("address", "renamed_to")}
     return [*(before | dict(noes)).items()]
+
+
+def _of_those_who_moved(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> dict[int, datetime]:
+    """Return whose these noes are where the book has another address for them by now, and nobody else has this one."""
+    held = set(Customer.objects.filter(tenant_id=tenant_id, address__in=list(noes)).values_list("address", flat=True))
+    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=noes.keys() - held)
+    made_for = left.filter(added_by_us=True, made_for__isnull=False).values_list("made_for", "address")
+    return {customer: noes[address] for customer, address in made_for if customer}
 
 
 def mark(tenant_id: int, addresses: Sequence[str]) -> None:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.utils import timezone
 
 from nexpura.audience.member import UNKNOWN, KnownMember, Status
 from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp.member import NEVER, Member
+from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.mailchimp.result import Accepted, Result
 from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.learn import take_in
 from nexpura.sync.store.records import Work, as_json, change_from_json, fence
+
+MAKING = ("add", "move")
+"""Changes after which there is a member where there was none."""
+STILL_AT_IT = timedelta(seconds=SERVER_LIMIT)
+"""How long Mailchimp may go on with a call whose worker died."""
 
 
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
@@ -28,29 +34,20 @@ def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) ->
         (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
         for work, result in results
     ]
-    _write(run, settled, [member for work, result in results if (member := _out(work.change, result))])
+    _write(run, settled)
 
 
 def settle_touched(run: Begun, work: Work, member: Member) -> None:
-    """Write down an undo that was not sent: somebody acted on the member since our opt-out."""
+    """Write down a change that was not sent: a last look showed the member otherwise than it was expected."""
     known = facts.known_members(run.tenant_id, run.audience_pk, [work.address])[work.address]
-    _write(run, [(work, outcome.touched(known, member))], [member])
+    _write(run, [(work, outcome.touched(work.change, known, member))])
 
 
-def _out(change: Change, result: Result) -> Member | None:
-    """Return the member whose reply shows that it is out, which is not our own doing: it may have left just now."""
-    if isinstance(change, OptOut) or not isinstance(result, Accepted) or result.member is None:
-        return None
-    return result.member if result.member.status == Status.UNSUBSCRIBED else None
-
-
-def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]], seen: Sequence[Member] = ()) -> None:
-    """Write results down; members `seen` on the way are taken in first, as a reading would: a no is heard (B3)."""
+def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
     if not settled:
         return
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
-        take_in(run.tenant_id, run.audience_pk, seen)
         settled = _not_erased(run, settled)
         _results(run, settled)
         _known(run, settled)
@@ -97,7 +94,8 @@ def _former(change: Change, known: Mapping[str, KnownMember]) -> KnownMember:
 def settle_landed(run: Begun, now: datetime) -> None:
     """Settle what an interrupted attempt had sent, by what the audience turned out to hold.
 
-    What did not land is forgotten here: its mark is still there, so it is decided anew.
+    What did not land is forgotten here: its mark is still there, so it is decided anew. Only what makes a member is
+    remembered for as long as Mailchimp may still be at it: until then nobody's absence is taken for granted.
     """
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
@@ -112,7 +110,10 @@ def settle_landed(run: Begun, now: datetime) -> None:
                 work = Work(row.pk, address, row.version, len(row.customer_ids), change)
                 accepted = Accepted(None if isinstance(change, Retag) else _as_member(address, member))
                 landed.append((work, outcome.of(change, member, accepted, now, _former(change, known))))
-        sending.exclude(pk__in=[work.result_id for work, _ in landed]).delete()
+        lost = sending.exclude(pk__in=[work.result_id for work, _ in landed])
+        coming = lost.filter(kind__in=MAKING, sent_at__gt=timezone.now() - STILL_AT_IT)
+        coming.update(state=MemberResult.State.DEFERRED, bucket=Bucket.WAITING, standing_bucket=Bucket.WAITING)
+        lost.delete()
     _write(run, landed)
 
 

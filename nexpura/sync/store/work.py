@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 from django.db import connection, transaction
+from django.utils import timezone
 
 from nexpura.audience import diff
 from nexpura.audience.desired import Terms
+from nexpura.audience.member import Status
 from nexpura.audience.plan import Bucket, Move, NoChange, Plan
 from nexpura.audience.reasons import Reason
 from nexpura.customers.models import Customer
@@ -23,6 +25,7 @@ from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncR
 from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, change_to_json, fence, kind_of
+from nexpura.sync.store.settle import MAKING, STILL_AT_IT
 
 CHUNK = 500
 
@@ -190,7 +193,7 @@ def _still_to_move(run: Begun, works: list[Work]) -> list[Work]:
 
 def _settle_at_once(run: Begun, decided: Sequence[Decided]) -> None:
     """Settle the addresses whose member needs no change; where only tags do, the mark stays until they have it."""
-    settled = [(one, one.decision) for one in decided if isinstance(one.decision, NoChange)]
+    settled = _unless_on_their_way(run, [(one, one.decision) for one in decided if isinstance(one.decision, NoChange)])
     standings.put(run.tenant_id, [(one.facts.address, len(one.facts.customers), what) for one, what in settled])
     standings.carry_out(
         run.tenant_id,
@@ -199,6 +202,21 @@ def _settle_at_once(run: Begun, decided: Sequence[Decided]) -> None:
     )
     done = [one.facts for one, what in settled if one.retag is None and not what.undecided]
     standings.unmark(run.tenant_id, [(facts.address, facts.version) for facts in done])
+
+
+def _unless_on_their_way(run: Begun, settled: list[tuple[Decided, NoChange]]) -> list[tuple[Decided, NoChange]]:
+    """Take no withdrawal for carried out at an address where a call of a worker that died may still make a member."""
+    absent = [
+        one.facts.address for one, what in settled if what.carried_out and one.known.status is Status.ABSENT
+    ]  # fmt: skip
+    lately = timezone.now() - STILL_AT_IT
+    sent = MemberResult.objects.filter(tenant_id=run.tenant_id, run__audience_id=run.audience_pk, state="deferred")
+    sent = sent.filter(kind__in=MAKING, sent_at__gt=lately)
+    coming = set(sent.filter(address__in=absent).values_list("address", flat=True)) if absent else set()
+    return [
+        (one, replace(what, carried_out=None, undecided=True) if one.facts.address in coming else what)
+        for one, what in settled
+    ]
 
 
 def _settle_blank(run: Begun, version: int) -> None:

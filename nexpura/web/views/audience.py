@@ -37,6 +37,10 @@ def look_ahead(request: HttpRequest) -> HttpResponse:
         told = preview.preview(tenant, at_most=preview.AT_A_PAGE)
     except runs.NotConnectedError:
         return redirect("integrations")
-    return render(
-        request, "preview.html", {"told": told, "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION)}
-    )
+    chosen = choices.of(tenant)
+    context = {
+        "told": told,
+        "double_optin": chosen is not None and chosen.double_optin,
+        "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
+    }
+    return render(request, "preview.html", context)

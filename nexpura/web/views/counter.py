@@ -72,12 +72,12 @@ def _keep_intake(request: HttpRequest, form: IntakeForm) -> bool:
             customer = _customer_of(request, form)
             assert customer is not None
             visits.intake(form.tenant, actor, access.user_of(request), customer, form.cleaned_data["description"])
-            _record_consent(request, form, customer, ConsentSource.INTAKE)
+            consent = _record_consent(request, form, customer, ConsentSource.INTAKE)
     except ValidationError as problems:
         form.refuse(problems)
         return False
     form.customer = customer
-    messages.success(request, f"Intake written down for {customer.name}.")
+    messages.success(request, f"Intake written down for {customer.name}.{_heard(consent)}")
     return True
 
 
@@ -93,12 +93,12 @@ def _keep_sale(request: HttpRequest, form: SaleForm) -> bool:
                 amount=form.cleaned_data["amount"],
                 customer=customer,
             )
-            _record_consent(request, form, customer, ConsentSource.POS)
+            consent = _record_consent(request, form, customer, ConsentSource.POS)
     except ValidationError as problems:
         form.refuse(problems)
         return False
     buyer = f" to {customer.name}" if customer else ""
-    messages.success(request, f"Sale of {visit.amount}{buyer} written down.")
+    messages.success(request, f"Sale of {visit.amount}{buyer} written down.{_heard(consent)}")
     return True
 
 
@@ -114,7 +114,12 @@ def _customer_of(request: HttpRequest, form: VisitForm) -> Customer | None:
     return customer_intake.create(form.tenant, access.actor_of(request), form.cleaned, again=form.wants_again)
 
 
-def _record_consent(request: HttpRequest, form: VisitForm, customer: Customer | None, source: ConsentSource) -> None:
-    """Record a ticked box. No IP address: the device is the shop's, not the customer's."""
-    if form.has_consent and customer:
-        ledger.record(customer, access.actor_of(request), granted=True, source=source)
+def _record_consent(request: HttpRequest, form: VisitForm, customer: Customer | None, source: ConsentSource) -> bool:
+    """Record a ticked box, if it says something new. No IP address: the device is the shop's, not the customer's."""
+    if not (form.has_consent and customer):
+        return False
+    return ledger.record(customer, access.actor_of(request), granted=True, source=source) is not None
+
+
+def _heard(consent: bool) -> str:
+    return " Marketing consent recorded." if consent else ""

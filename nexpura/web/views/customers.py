@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from nexpura.audience.reasons import Reason
 from nexpura.customers import former, intake, ledger, search
 from nexpura.customers.models import ConsentState, Customer
 from nexpura.sync import explain, renames
@@ -17,6 +18,8 @@ from nexpura.web import access, forms
 from nexpura.web.forms import ConsentForm, CustomerForm
 
 VISITS_SHOWN = 20
+A_NEW_YES_HELPS = (Reason.UNSUBSCRIBED_THERE, Reason.COMPLIANCE, Reason.WITHDRAWN, Reason.ERASED)
+"""Why somebody whose yes is on record may be kept out all the same, until they say it once more."""
 
 
 @require_safe
@@ -65,12 +68,17 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     customer = customer_of(tenant, pk)
     if customer.pk != pk:
         return merged_into(request, pk, customer)
+    explanation = explain.explain(tenant, customer)
+    kept_out = customer.marketing_consent and explanation.reason in A_NEW_YES_HELPS
     context = {
         "customer": customer,
         "history": ledger.history(customer),
         "wording": ledger.current_wording(tenant),
         "consent_form": ConsentForm(initial={"granted": customer.marketing_consent}),
-        "explanation": explain.explain(tenant, customer),
+        "explanation": explanation,
+        "sharing": [pk for pk in explanation.customer_ids if pk != customer.pk],
+        "outvoted": kept_out and explanation.reason == Reason.WITHDRAWN,
+        "may_say_again": kept_out,
         "may_erase": access.user_of(request).may(Right.ERASE_CUSTOMERS),
         "visits": customer.visits.select_related("user").order_by("-id")[:VISITS_SHOWN],
         "proposal": renames.proposal_for(tenant, customer),
@@ -89,13 +97,13 @@ def consent(request: HttpRequest, pk: int) -> HttpResponse:
     if not form.is_valid():
         messages.error(request, "Choose where the customer said so.")
         return redirect("customer", pk)
-    granted = form.cleaned_data["granted"]
-    switched_off = customer.consent_state == ConsentState.GRANTED and not granted
+    on, again = form.cleaned_data["granted"], "again" in request.POST
+    was_on = customer.consent_state == ConsentState.GRANTED
     event = None
-    if granted or switched_off or "stop" in request.POST:
+    if on != was_on or again or "stop" in request.POST:
         source = form.cleaned_data["source"]
-        event = ledger.record(customer, access.actor_of(request), granted=granted, source=source)
-    messages.success(request, _said(event.state if event else ""))
+        event = ledger.record(customer, access.actor_of(request), granted=on or again, source=source, again=again)
+    messages.success(request, _said(tenant, customer, event.state if event else ""))
     return redirect("customer", pk)
 
 
@@ -112,20 +120,24 @@ def new_address(request: HttpRequest, pk: int) -> HttpResponse:
     if isinstance(answer, renames.Refused):
         messages.error(request, answer.reason)
     elif taking:
-        messages.success(request, "The new address is in the book. The member in Mailchimp goes on as it is.")
+        messages.success(request, f"The new address is in the book. {_becomes(tenant, customer)}")
     else:
-        messages.success(request, "The old address stays. The next sync adds it to the audience if they agreed.")
+        messages.success(request, f"The old address stays. {_becomes(tenant, customer)}")
     return redirect("customer", customer.pk)
 
 
-def _said(state: str) -> str:
-    match state:
-        case ConsentState.GRANTED:
-            return "Marketing consent recorded. The next sync adds them to the audience."
-        case ConsentState.WITHDRAWN:
-            return "Withdrawal recorded. The next sync unsubscribes them if they are in the audience."
-        case _:
-            return "Nothing to record: that is what the book says already."
+def _said(tenant: Tenant, customer: Customer, state: str) -> str:
+    """Say what was recorded, and what comes of it by the rules of a sync."""
+    if not state:
+        return "Nothing to record: that is what the book says already."
+    recorded = "Marketing consent" if state == ConsentState.GRANTED else "Withdrawal"
+    return f"{recorded} recorded. {_becomes(tenant, customer)}"
+
+
+def _becomes(tenant: Tenant, customer: Customer) -> str:
+    """Say what comes of what the book holds now, in the words of the customer's page."""
+    held = former.find(tenant, customer.pk) or customer
+    return f"{explain.explain(tenant, held).headline}."
 
 
 def customer_of(tenant: Tenant, pk: int) -> Customer:

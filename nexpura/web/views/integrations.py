@@ -15,7 +15,6 @@ from nexpura.sync import connect as connecting
 from nexpura.sync.connect import Connected, Refused
 from nexpura.sync.models import SyncRun
 from nexpura.sync.panel import Panel
-from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access
 from nexpura.web.forms import ConnectForm, KeyForm
@@ -46,14 +45,8 @@ def connect(request: HttpRequest) -> HttpResponse:
     match outcome:
         case Refused():
             return _page(request, form=form, refused=outcome)
-        case Connected(integration=integration, also_elsewhere=also_elsewhere):
+        case Connected(integration=integration):
             messages.success(request, f"Mailchimp is connected to {integration.config['audience_name']}.")
-            if also_elsewhere:
-                messages.warning(
-                    request,
-                    "This audience is also connected elsewhere in this installation: "
-                    "an opt-out there unsubscribes your customers too.",
-                )
             return redirect("integrations")
 
 
@@ -120,25 +113,33 @@ def _page(
     tenant = access.tenant_for(request)
     state = panel.state(tenant)
     finished = _finished(state)
+    chosen = choices.of(tenant) if state.connected else None
     context: dict[str, Any] = {
         "panel": state,
         "finished": finished,
         "consenting": tenant.customers.filter(marketing_consent=True).count() if not finished else 0,
         "form": form or ConnectForm(),
         "key_form": key_form or KeyForm(),
-        "key_form_open": key_form is not None,
+        "key_form_open": key_form is not None or _wants_key(state),
+        "also_elsewhere": _also_elsewhere(state),
         "refused": refused,
-        "notes": _notes(tenant, state),
+        "notes": chosen.notes if chosen else (),
+        "double_optin": chosen is not None and chosen.double_optin,
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
         "may_erase": access.user_of(request).may(Right.ERASE_CUSTOMERS),
     }
     return render(request, f"integrations.html{part}", context)
 
 
-def _notes(tenant: Tenant, state: Panel) -> tuple[str, ...]:
-    """Return what is to be known about the connected audience."""
-    chosen = choices.of(tenant) if state.connected else None
-    return chosen.notes if chosen else ()
+def _also_elsewhere(state: Panel) -> bool:
+    """Tell whether another shop is connected to the same audience, to each of the two (B13)."""
+    return state.integration is not None and state.connected and connecting.also_elsewhere(state.integration)
+
+
+def _wants_key(state: Panel) -> bool:
+    """Tell whether Mailchimp refused the key, so that the remedy is to put in another."""
+    error = state.integration.error if state.integration else None
+    return error is not None and error["code"] == "access_lost"
 
 
 def _finished(state: Panel) -> SyncRun | None:

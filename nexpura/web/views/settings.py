@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from nexpura.customers import ledger
 from nexpura.tenants.roles import Right
-from nexpura.web import access, forms, paging
+from nexpura.web import access, forms, paging, trail
 from nexpura.web.forms import WordingForm
 
 
@@ -50,4 +50,18 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
     page = paging.newest_first(tenant.audit_events.all(), request.GET.get("before", ""))
     customers = [event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id]
     erased = set(tenant.erasures.filter(customer_id__in=customers).values_list("customer_id", flat=True))
-    return render(request, "audit.html", {"page": page, "erased": erased})
+    erasures = [event.subject_id for event in page.rows if event.subject_kind == "erasure" and event.subject_id]
+    receipts = dict(tenant.erasures.filter(pk__in=erasures).values_list("pk", "number"))
+    may_erase = access.user_of(request).may(Right.ERASE_CUSTOMERS)
+    told = [
+        {
+            "event": event,
+            "action": trail.action(event),
+            "subject": trail.subject(event),
+            "before": trail.values(event.before),
+            "after": trail.values(event.after),
+            "receipt": receipts.get(event.subject_id or 0) if event.subject_kind == "erasure" else None,
+        }
+        for event in page.rows
+    ]
+    return render(request, "audit.html", {"page": page, "told": told, "erased": erased, "may_erase": may_erase})
