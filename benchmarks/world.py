@@ -195,7 +195,7 @@ class World:
 
 def worker(run_id: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.worker", str(run_id)]
-    return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True)
 
 
 @contextmanager
