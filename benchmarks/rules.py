@@ -50,7 +50,7 @@ def decide_all(cases: list[Case]) -> tuple[float, Counter[str]]:
         verdict = consent.decide(facts)
         decision = diff.change(verdict, facts, known, TERMS, NOW)
         decided[decision.bucket.value if isinstance(decision, NoChange) else type(decision).__name__] += 1
-        if diff.retag(verdict, decision, known, TERMS):
+        if diff.retag(verdict, decision, known):
             decided["Retag"] += 1
     return time.perf_counter() - started, decided
 

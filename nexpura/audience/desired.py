@@ -79,6 +79,14 @@ def member_for(granted: Granted, terms: Terms) -> DesiredMember:
     )
 
 
+def values_of(customer: CustomerFacts) -> frozenset[str]:
+    """Return every value that this customer can fill a field with, whatever is chosen to fill it."""
+    values = (
+        _cut(_value(customer, source, us_phone=us_phone).strip()) for source in SOURCES for us_phone in (False, True)
+    )
+    return frozenset(values) - {""}
+
+
 def tags_of(customer: CustomerFacts) -> tuple[str, ...]:
     """Return the customer's tags as they travel: trimmed, each once whatever its case, in the book's order."""
     named = (" ".join(tag.split())[:TAG_LIMIT] for tag in customer.tags)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from nexpura.audience.consent import Granted, Verdict, Withheld
-from nexpura.audience.desired import DesiredMember, Terms, member_for
+from nexpura.audience.desired import DesiredMember, Terms, member_for, tags_of
 from nexpura.audience.facts import AddressFacts
 from nexpura.audience.member import UNKNOWN, Cause, KnownMember, Refusal, Status
 from nexpura.audience.plan import Add, Ask, Bucket, Decision, Move, NoChange, OptOut, Retag, Undo, Update
@@ -39,9 +39,7 @@ def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Ter
     return _never_granted(verdict, facts, known)
 
 
-def retag(
-    verdict: Verdict, decision: Decision, known: KnownMember, terms: Terms, former: KnownMember = UNKNOWN
-) -> Retag | None:
+def retag(verdict: Verdict, decision: Decision, known: KnownMember, former: KnownMember = UNKNOWN) -> Retag | None:
     """Return what has to happen to the tags of a member besides `decision`; None: nothing.
 
     A new member's tags go with its making. Nobody's tags change but those of subscribed members whose consent stands,
@@ -55,7 +53,7 @@ def retag(
         known = former
     elif known.status not in MAILABLE and not isinstance(decision, Undo | Ask):
         return None
-    wanted = member_for(verdict, terms).tags
+    wanted = tags_of(verdict.customer)
     held = {tag.casefold() for tag in known.tags}
     ours = {tag.casefold() for tag in known.our_tags}
     unseen = ours if len(known.tags) >= TAGS_TOLD else set()  # of more than fifty tags Mailchimp tells fifty
@@ -71,13 +69,13 @@ def _granted(verdict: Granted, facts: AddressFacts, known: KnownMember, terms: T
         return NoChange(Bucket.FAILED, Reason.INVALID_EMAIL, facts.problem)
     if known.renamed_to:
         return NoChange(Bucket.KEPT, Reason.RENAMED)
-    if refused := _refused_before(desired, known, now):
-        return _ask(verdict, known, terms, {}) or refused
+    if refused := _refused(desired, known, now):
+        return _ask(verdict, desired, known, terms, now, sent={}) or refused
     if known.status is Status.ABSENT:
         return _newcomer(verdict, facts, desired, terms)
     if undo := _undo(verdict, desired, known, terms):
         return undo
-    if ask := _ask(verdict, known, terms, desired.merge_fields):
+    if ask := _ask(verdict, desired, known, terms, now, sent=desired.merge_fields):
         return ask
     differing = _differing(desired.merge_fields, known)
     if differing and known.status not in LEFT_ALONE:
@@ -118,14 +116,27 @@ def _undo(verdict: Granted, desired: DesiredMember, known: KnownMember, terms: T
     )
 
 
-def _ask(verdict: Granted, known: KnownMember, terms: Terms, merge_fields: Mapping[str, str]) -> Ask | None:
-    """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving."""
+def _ask(
+    verdict: Granted,
+    desired: DesiredMember,
+    known: KnownMember,
+    terms: Terms,
+    now: datetime,
+    *,
+    sent: Mapping[str, str],
+) -> Ask | NoChange | None:
+    """Ask somebody who left to confirm: only if the tenant allows it, and their yes is newer than their leaving.
+
+    A question that Mailchimp refused is not put again until its time comes, or something changes.
+    """
     left_at = known.status_since or known.last_changed
     if not terms.may_ask or known.status is not Status.UNSUBSCRIBED or left_at is None:
         return None
     if verdict.event.at < left_at + A_SECOND or (known.asked_for or 0) >= verdict.event.id:
         return None
-    return Ask(verdict.event.id, known.status, terms.permissions, merge_fields)
+    if refused := _refused(desired, known, now, question=verdict.event.id):
+        return refused
+    return Ask(verdict.event.id, known.status, terms.permissions, sent, desired.merge_fields)
 
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:
@@ -185,9 +196,24 @@ def fingerprint(merge_fields: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(merge_fields.items())).encode()).hexdigest()[:32]
 
 
-def _refused_before(desired: DesiredMember, known: KnownMember, now: datetime) -> NoChange | None:
+def fingerprint_of_question(grant: int, merge_fields: Mapping[str, str]) -> str:
+    """Return the digest of a question to confirm: it is another one for another yes, and for other details."""
+    return fingerprint({**merge_fields, "": str(grant)})  # no field has a blank name
+
+
+def _refused(
+    desired: DesiredMember, known: KnownMember, now: datetime, *, question: int | None = None
+) -> NoChange | None:
+    """Return where customers stand if Mailchimp refused just this, and it is too early to try again.
+
+    This is the fields, or the question to confirm a grant (its id).
+    """
     refusal = known.refusal
-    if refusal is None or refusal.fingerprint != fingerprint(desired.merge_fields):
+    if refusal is None:
+        return None
+    fields = desired.merge_fields
+    asked = fingerprint(fields) if question is None else fingerprint_of_question(question, fields)
+    if refusal.fingerprint != asked:
         return None
     if refusal.retry_at is not None and refusal.retry_at <= now:
         return None

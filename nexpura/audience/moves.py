@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nexpura.audience import consent
-from nexpura.audience.consent import Granted
+from nexpura.audience.consent import Granted, Verdict
 from nexpura.audience.desired import Terms
 from nexpura.audience.facts import AddressFacts, Former
 from nexpura.audience.member import KnownMember, Status
@@ -14,10 +14,15 @@ from nexpura.audience.member import KnownMember, Status
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One address with what the book holds about it and the member that stands there."""
+    """One address with what the book holds about it, the member that stands there, and the verdict."""
 
     facts: AddressFacts
     known: KnownMember
+    verdict: Verdict
+
+    @classmethod
+    def of(cls, facts: AddressFacts, known: KnownMember) -> Held:
+        return cls(facts, known, consent.decide(facts))
 
 
 def former_of(new: Held, others: Iterable[Held], terms: Terms) -> Former | None:
@@ -27,7 +32,7 @@ def former_of(new: Held, others: Iterable[Held], terms: Terms) -> Former | None:
     the old address any more, and nobody withdrew there; the new address is proven not to be in the audience; and
     the audience does not ask newcomers to confirm.
     """
-    verdict = consent.decide(new.facts)
+    verdict = new.verdict
     free = new.known.status is Status.ABSENT and new.facts.absence_proven and not new.known.renamed_to
     if not isinstance(verdict, Granted) or not free or terms.double_optin or new.facts.problem or new.known.refusal:
         return None
@@ -42,12 +47,11 @@ def former_of(new: Held, others: Iterable[Held], terms: Terms) -> Former | None:
 
 
 def _ours_and_left(old: Held) -> bool:
-    verdict = consent.decide(old.facts)
     return (
         old.known.added_by_us
         and old.known.status is Status.SUBSCRIBED
         and old.known.opt_out is None
         and not old.known.move_refused
-        and not isinstance(verdict, Granted)
-        and verdict.withdrawal is None
+        and not isinstance(old.verdict, Granted)
+        and old.verdict.withdrawal is None
     )

@@ -85,6 +85,9 @@ class Ask:
     before: Status
     permissions: tuple[str, ...] = ()
     merge_fields: Mapping[str, str] = field(default_factory=dict)
+    """What goes with it: nothing if Mailchimp refused these values before."""
+    desired: Mapping[str, str] = field(default_factory=dict)
+    """Every field the book wants, to know the question again if it is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,46 +56,51 @@ CATALOGUE: dict[Reason, Explanation] = {
         "This customer has not been asked for marketing consent.",
         "Ask, and if the answer is yes, switch Marketing consent on in the Overview.",
     ),
-    Reason.NOT_IN_BOOK: Explanation("No customer in the book has this address.", "Nothing to do."),
+    Reason.NOT_IN_BOOK: Explanation(
+        "No customer in the book has this address, so a sync leaves it alone.",
+        "Nothing to do. Somebody who should be synced has to be in the book, with their consent.",
+    ),
     Reason.WITHDRAWN: Explanation(
         "Marketing consent was withdrawn.",
-        "Only a new yes from the customer changes this: record it in the Overview when they give it.",
+        "Leave it at that. Only a new yes from the customer changes it: record it in the Overview when they give it.",
     ),
     Reason.ERASED: Explanation(
         "Somebody with this address was erased on request, so a yes from before that no longer counts for it.",
         "Only a yes given since then changes this: record it in the Overview when they give it.",
     ),
     Reason.INVALID_EMAIL: Explanation(
-        "The e-mail address is not well-formed (invalid email).",
+        "This is not a complete e-mail address, or has a mistake in it (invalid email).",
         "Open the customer and correct the e-mail address.",
     ),
     Reason.FAKE_EMAIL: Explanation(
         "Mailchimp says this address looks fake or invalid.",
-        "Open the customer and enter their real address.",
+        "Check the address with the customer, and correct it on their page.",
     ),
     Reason.COMPLIANCE: Explanation(
-        "Mailchimp will not subscribe this address: the person unsubscribed, bounced or is under review there.",
-        "Only the person can change this, by signing up on a Mailchimp form of yours.",
+        "Mailchimp lets nobody subscribe this address: the person unsubscribed, their mail came back, or Mailchimp is "
+        "reviewing it.",
+        "Only they can change this: give them the link to your Mailchimp signup form.",
     ),
     Reason.FORGOTTEN: Explanation(
         "This address was permanently deleted in Mailchimp and cannot be brought back by a sync.",
-        "Only the person can change this, by signing up on a Mailchimp form of yours.",
+        "Only they can change this: give them the link to your Mailchimp signup form.",
     ),
     Reason.MERGE_FIELDS: Explanation(
-        "Mailchimp did not accept the values for this audience's fields.",
-        "Correct the customer's details, or choose what fills the named field: Integrations, What goes to Mailchimp.",
+        "Mailchimp did not accept what should go into this audience's fields.",
+        "Correct the customer's details, or choose what fills the field that Mailchimp names: Integrations, What goes "
+        "to Mailchimp.",
     ),
     Reason.TAGS: Explanation(
         "Mailchimp did not accept this customer's tags.",
-        "Read Mailchimp's words below and correct the customer's tags.",
+        "Read what Mailchimp says, correct the customer's tags, and sync again.",
     ),
     Reason.REFUSED: Explanation(
-        "Mailchimp refused this member.",
-        "Read Mailchimp's words below, correct the customer, and sync again.",
+        "Mailchimp refused this member, for a reason of its own.",
+        "Read what Mailchimp says, correct the customer's details, and sync again.",
     ),
     Reason.THROTTLED: Explanation(
         "This address has signed up to many lists lately; Mailchimp accepts no more for now.",
-        "Nothing to do: it is tried again by itself.",
+        "Nothing to do: the first sync after a day tries again.",
         permanent=False,
     ),
     Reason.BUSY: Explanation(
@@ -104,17 +109,19 @@ CATALOGUE: dict[Reason, Explanation] = {
         permanent=False,
     ),
     Reason.CHANGED_MEANWHILE: Explanation(
-        "The customer changed while the sync was running.",
+        "The customer, or the member in Mailchimp, changed while the sync was running.",
         "Nothing to do: the next sync takes the newest state.",
         permanent=False,
     ),
     Reason.BRAKE: Explanation(
-        "An unusual number of people would be unsubscribed at once, so a person has to say yes first.",
-        "Look at the run, then press Sync Customers Now to go ahead.",
+        "An unusual number of people would be unsubscribed at once, so the automatic sync stopped before that.",
+        "Look at that sync under Integrations. If the people are right, press Sync Customers Now to go ahead.",
         permanent=False,
     ),
     Reason.NEXT_SYNC: Explanation(
-        "The book has changed since the last sync.", "Sync, or wait for the daily sync.", permanent=False
+        "This has not reached Mailchimp yet: it came after the last sync.",
+        "Press Sync Customers Now under Integrations, or, with auto-sync on, wait for the daily sync.",
+        permanent=False,
     ),
     Reason.NOT_CONNECTED: Explanation(
         "Nothing is sent while Mailchimp is not connected.",
@@ -122,23 +129,27 @@ CATALOGUE: dict[Reason, Explanation] = {
         permanent=False,
     ),
     Reason.UNSUBSCRIBED_THERE: Explanation(
-        "Unsubscribed in Mailchimp, and not by us: that stays as it is.",
-        "Only the person can change this: by signing up on a Mailchimp form of yours; or record their new yes, and, if "
-        "the shop allows it under Integrations, Mailchimp asks them to confirm.",
+        "Unsubscribed in Mailchimp, and not by us: the person left, or somebody unsubscribed them there. A sync leaves "
+        "that as it is.",
+        "Only they can change this: give them the link to your Mailchimp signup form. Or record their new yes: "
+        "Mailchimp then asks them to confirm, if that is allowed under Integrations, What goes to Mailchimp.",
     ),
     Reason.SUBSCRIBED_AGAIN: Explanation(
-        "Consent was withdrawn here and carried out, but somebody subscribed this member again in Mailchimp.",
-        "If that was not the customer's wish, unsubscribe the member in Mailchimp.",
+        "The customer said no and was unsubscribed. Since then somebody subscribed this member again in Mailchimp.",
+        "If it was the customer's wish, record their yes in the Overview; if not, unsubscribe the member in Mailchimp.",
     ),
     Reason.CLEANED: Explanation(
-        "Mail to this address bounced, so Mailchimp has cleaned it.", "Check the address with the customer."
+        "Mail to this address came back (bounced), so Mailchimp sends it nothing any more.",
+        "Check the address with the customer, and correct it on their page.",
     ),
     Reason.ARCHIVED: Explanation(
-        "This member was archived in Mailchimp.", "Unarchive the member in Mailchimp if that was a mistake."
+        "This member was archived in Mailchimp, and gets no mail.",
+        "If that was a mistake, unarchive the member in Mailchimp.",
     ),
     Reason.NON_SUBSCRIBED: Explanation(
-        "Mailchimp holds this person as non-subscribed; a sync never changes that.",
-        "Subscribe the member in Mailchimp, or ask the person to sign up on a form of yours.",
+        "Mailchimp knows this person from an order or the like (non-subscribed), not as a subscriber, and a sync never "
+        "changes that.",
+        "Give them the link to your Mailchimp signup form, or subscribe the member in Mailchimp.",
     ),
     Reason.RENAMED: Explanation(
         "In Mailchimp this person gave themselves another e-mail address.",
@@ -150,8 +161,8 @@ CATALOGUE: dict[Reason, Explanation] = {
         permanent=False,
     ),
     Reason.AWAITING_CONFIRMATION: Explanation(
-        "Mailchimp has asked this person to confirm, and they have not yet.",
-        "Nothing to do: it counts from the person's own click.",
+        "Mailchimp has sent this person an e-mail to confirm their subscription, and they have not done so yet.",
+        "Nothing to do: they are subscribed once they follow the link in it.",
         permanent=False,
     ),
 }

@@ -17,6 +17,14 @@ def find(tenant: Tenant, pk: int) -> Customer | None:
     return former.customer if former else None
 
 
+def still_lead_somewhere(tenant: Tenant, pks: Iterable[int]) -> set[int]:
+    """Return those of the ids under which `find` finds a customer."""
+    asked = list(pks)
+    there = Customer.objects.filter(tenant=tenant, pk__in=asked).values_list("pk", flat=True)
+    merged = FormerCustomer.objects.filter(tenant=tenant, former_id__in=asked).values_list("former_id", flat=True)
+    return {*there, *merged}
+
+
 def hold(tenant_id: int, pk: int) -> Customer:
     """Return the customer as `find` does, locked: a merge that is under way is waited for and followed.
 

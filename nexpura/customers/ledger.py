@@ -169,8 +169,8 @@ def record_from_outside(
 @transaction.atomic
 def hear_noes(
     tenant_id: int, noes: Sequence[tuple[str, datetime]], of_customers: Mapping[int, datetime] = NOBODY
-) -> int:
-    """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns how many.
+) -> list[ConsentEvent]:
+    """Record that the people at these addresses said no in Mailchimp, each at the moment named; returns what is new.
 
     Every customer with the address withdraws, unless they granted after that moment or have withdrawn since (B3).
     So do the customers (by id) who said it at an address they had before.
@@ -188,6 +188,7 @@ def hear_noes(
     grants = dict(events.filter(state=GRANTED).annotate(newest=Max("effective_at")))
     withdrawals = dict(events.filter(state=WITHDRAWN).annotate(newest=Max("effective_at")))
     actor = Actor.system("mailchimp")
+    heard = []
     leaving = [
         customer
         for customer in customers
@@ -198,7 +199,8 @@ def hear_noes(
         event = ConsentEvent(state=WITHDRAWN, source=ConsentSource.MAILCHIMP, claimed_at=left_at[customer.pk])
         event.tenant, customer.tenant = tenant, tenant
         _append(customer, actor, event)
-    return len(leaving)
+        heard.append(event)
+    return heard
 
 
 def history(customer: Customer) -> QuerySet[ConsentEvent]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
-from nexpura.audience import consent, diff, moves
+from nexpura.audience import diff, moves
 from nexpura.audience.consent import Granted, Verdict
 from nexpura.audience.desired import Terms
 from nexpura.audience.facts import AddressFacts, Former
@@ -15,6 +16,8 @@ from nexpura.audience.moves import Held
 from nexpura.audience.plan import Decision, Retag
 from nexpura.customers.models import Customer
 from nexpura.sync import facts, models
+
+UNCHANGED: Mapping[str, KnownMember] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +32,37 @@ class Decided:
 
 
 def decide(
-    tenant_id: int, audience_pk: int, marks: Mapping[str, int], terms: Terms, now: datetime, *, absence_proven: bool
+    tenant_id: int,
+    audience_pk: int,
+    marks: Mapping[str, int],
+    terms: Terms,
+    now: datetime,
+    *,
+    absence_proven: bool,
+    carried_over: Mapping[str, KnownMember] = UNCHANGED,
 ) -> list[Decided]:
-    """Decide each address of `marks` (address to the version of its mark; blank ones are left out)."""
-    held = _held(tenant_id, audience_pk, marks, absence_proven=absence_proven)
+    """Decide each address of `marks` (address to the version of its mark; blank ones are left out).
+
+    Members `carried_over` are taken for what a run makes of them before it decides (`store.renames`).
+    """
+    held = [
+        replace(one, known=carried_over[one.facts.address]) if one.facts.address in carried_over else one
+        for one in _held(tenant_id, audience_pk, marks, absence_proven=absence_proven)
+    ]
     return [_decided(one, terms, now) for one in _with_moves(tenant_id, audience_pk, held, terms)]
 
 
 def _decided(one: Held, terms: Terms, now: datetime) -> Decided:
-    verdict = consent.decide(one.facts)
-    decision = diff.change(verdict, one.facts, one.known, terms, now)
+    decision = diff.change(one.verdict, one.facts, one.known, terms, now)
     former = one.facts.moves_from.known if one.facts.moves_from else UNKNOWN
-    return Decided(one.facts, one.known, verdict, decision, diff.retag(verdict, decision, one.known, terms, former))
+    retag = diff.retag(one.verdict, decision, one.known, former)
+    return Decided(one.facts, one.known, one.verdict, decision, retag)
 
 
 def _held(tenant_id: int, audience_pk: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[Held]:
     loaded = facts.load(tenant_id, marks, absence_proven=absence_proven)
     known = facts.known_members(tenant_id, audience_pk, [one.address for one in loaded])
-    return [Held(one, known[one.address]) for one in loaded]
+    return [Held.of(one, known[one.address]) for one in loaded]
 
 
 def _with_moves(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Terms) -> list[Held]:
@@ -54,11 +70,11 @@ def _with_moves(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: T
     arriving = _arriving(tenant_id, audience_pk, held, terms)
     leaving = _leaving(tenant_id, audience_pk, held, terms)
     return [
-        Held(
-            replace(
+        replace(
+            one,
+            facts=replace(
                 one.facts, moves_from=arriving.get(one.facts.address), moves_away=one.facts.address in leaving
             ),
-            one.known,
         )
         if one.facts.address in arriving or one.facts.address in leaving
         else one
@@ -71,7 +87,7 @@ def _arriving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Ter
     newcomers = [
         one
         for one in held
-        if one.known.status is Status.ABSENT and isinstance(consent.decide(one.facts), Granted)
+        if one.known.status is Status.ABSENT and isinstance(one.verdict, Granted)
     ]  # fmt: skip
     customer_ids = {number for one in newcomers for number in one.facts.customer_ids}
     if not customer_ids:
@@ -97,7 +113,7 @@ def _leaving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Term
         one.known.made_for
         for one in held
         if one.known.made_for and one.known.added_by_us and one.known.status is Status.SUBSCRIBED
-        and not isinstance(consent.decide(one.facts), Granted)
+        and not isinstance(one.verdict, Granted)
     }  # fmt: skip
     if not made_for:
         return set()

@@ -17,6 +17,7 @@ from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
 from nexpura.sync.models import KnownAudience, SyncRun
+from nexpura.sync.store import renames
 from nexpura.sync.store.connected import audience_of
 from nexpura.tenants.models import Tenant
 
@@ -103,7 +104,13 @@ def _decided(
     known_terms = terms.of(audience, integration.config) if audience and integration else Terms()
     proven = audience is None or audience.listing_complete
     decided = deciding.decide(
-        tenant.pk, audience.pk if audience else 0, {address: 0}, known_terms, timezone.now(), absence_proven=proven
+        tenant.pk,
+        audience.pk if audience else 0,
+        {address: 0},
+        known_terms,
+        timezone.now(),
+        absence_proven=proven,
+        carried_over=renames.foreseen(tenant.pk, audience.pk) if audience else {},
     )
     return decided[0]
 

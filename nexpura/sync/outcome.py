@@ -200,36 +200,55 @@ def _refused(change: Change, known: KnownMember, error: errors.MailchimpError, n
     if kind is errors.Refusal.EXISTS:
         waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
         return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
-    if isinstance(change, Ask):
+    if isinstance(change, Ask) and kind is errors.Refusal.COMPLIANCE:  # whatever is sent with it, for this yes
         standing = NoChange(Bucket.KEPT, Reason.COMPLIANCE)
         return Settled("refused", Bucket.KEPT, standing, replace(known, asked_for=change.grant))
     reason = _REASONS.get(kind, Reason.REFUSED)
     retry_at = now + THROTTLE_WAIT if reason is Reason.THROTTLED else None
-    refusal = Refusal(reason.value, diff.fingerprint(_desired(change)), retry_at, _without_address(error.detail))
+    refusal = Refusal(reason.value, _asked(change, reason), retry_at, _words(error))
     standing = diff.standing_of_refusal(refusal)
     return Settled(
         "refused",
         standing.bucket,
         standing,
         replace(known, refusal=refusal, opt_out=_opt_out(change, known)),
-        again=isinstance(change, OptOut),  # a withdrawal is never given up
+        again=isinstance(change, OptOut) or _goes_without_fields(change, reason),  # a withdrawal is never given up
     )
+
+
+def _asked(change: Change, reason: Reason) -> str:
+    """Return what was refused, to know it again: of a question whose fields were not taken, only these."""
+    if isinstance(change, Ask) and not _goes_without_fields(change, reason):
+        return diff.fingerprint_of_question(change.grant, change.desired)
+    return diff.fingerprint(_desired(change))
+
+
+def _goes_without_fields(change: Change, reason: Reason) -> bool:
+    """Tell whether the next sync asks this person without the fields that Mailchimp would not take."""
+    return isinstance(change, Ask) and reason is Reason.MERGE_FIELDS and bool(change.merge_fields)
 
 
 def _desired(change: Change) -> Mapping[str, str]:
     """All fields the book wants, of which an update sends only the differing ones."""
     match change:
-        case Update():
+        case Update() | Ask():
             return change.desired
         case Add() | Undo() | Move():
             return change.merge_fields
-        case OptOut() | Ask() | Retag():
+        case OptOut() | Retag():
             return {}
 
 
 def _opt_out(change: Change, known: KnownMember) -> OptOutRecord | None:
     """A refused undo is not tried again: Mailchimp holds the unsubscribe to be the person's own."""
     return None if isinstance(change, Undo) else known.opt_out
+
+
+def _words(error: errors.MailchimpError) -> str:
+    """Mailchimp's words about a refusal, and about each field it will not take."""
+    fields = error.fields if isinstance(error, errors.MemberRefused) else {}
+    told = [error.detail, *(f"{tag}: {said}" for tag, said in fields.items())]
+    return _without_address(" ".join(words.strip() for words in told if words.strip()))
 
 
 def _without_address(detail: str) -> str:

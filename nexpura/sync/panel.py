@@ -64,6 +64,21 @@ class Inbound:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsent:
+    """Opt-outs not yet in Mailchimp: `to_send` by the next sync, `to_answer` once the shop has answered.
+
+    The latter are of people who changed it in Mailchimp and said no here: the new one is not ours to touch (A9).
+    """
+
+    to_send: int
+    to_answer: int
+
+    @property
+    def count(self) -> int:
+        return self.to_send + self.to_answer
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """Everything the Mailchimp panel shows. `run` is the newest; `finished` the newest that is over."""
 
@@ -71,7 +86,7 @@ class Panel:
     status: str
     run: SyncRun | None
     finished: SyncRun | None
-    unsent_opt_outs: int
+    unsent_opt_outs: Unsent
     open_erasures: int
     """Erased customers of whom Mailchimp has not been told yet (B11)."""
     failures: tuple[Failure, ...]
@@ -152,37 +167,54 @@ def failures(tenant: Tenant, limit: int | None = None) -> tuple[Failure, ...]:
     )
 
 
-def unsent_opt_outs(tenant: Tenant) -> int:
-    """Count the members still mailable in Mailchimp whose address is marked and whose newest word is a no (B10)."""
+def unsent_opt_outs(tenant: Tenant) -> Unsent:
+    """Count the members still mailable in Mailchimp whose newest word is a no (B10).
+
+    Those whose address is marked are unsubscribed by the next sync. Those whose person has another address in Mailchimp
+    wait there, until the shop has answered what is to become of the change.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*) FROM sync_dirtyaddress AS d
-            JOIN sync_knownmember AS k ON k.tenant_id = d.tenant_id AND k.address = d.address
-                AND k.status IN ('subscribed', 'pending')
-            JOIN sync_knownaudience AS a ON a.id = k.audience_id
-            JOIN integrations_integration AS i ON i.tenant_id = d.tenant_id AND i.kind = 'mailchimp'
-                AND i.config ->> 'audience_id' = a.audience_id AND i.config ->> 'data_centre' = a.data_centre
-            WHERE d.tenant_id = %s AND EXISTS (
-                SELECT 1 FROM (
-                    SELECT said.id, said.effective_at FROM customers_consentevent AS said
-                    WHERE said.tenant_id = d.tenant_id AND said.address = d.address AND said.state = 'withdrawn'
-                    UNION ALL
-                    SELECT said.id, said.effective_at FROM customers_customer AS holder
-                    JOIN customers_consentevent AS said ON said.tenant_id = holder.tenant_id
-                        AND said.customer_id = holder.id AND said.state = 'withdrawn'
-                    WHERE holder.tenant_id = d.tenant_id AND holder.address = d.address) AS e
-                WHERE e.id <> coalesce(k.carried_out, 0)
-                  AND NOT EXISTS (
-                      SELECT 1 FROM customers_consentevent AS later
-                      JOIN customers_customer AS c ON c.id = later.customer_id AND c.address = d.address
-                      WHERE later.tenant_id = d.tenant_id AND later.state = 'granted'
-                        AND later.effective_at > e.effective_at))
-            """,
-            [tenant.pk],
-        )
-        (count,) = cursor.fetchone() or (0,)
-    return int(count)
+        cursor.execute(_UNSENT, {"tenant": tenant.pk})
+        to_send, to_answer = cursor.fetchone() or (0, 0)
+    return Unsent(int(to_send), int(to_answer))
+
+
+_UNSENT = """
+    WITH connected AS (
+        SELECT a.tenant_id, a.id FROM sync_knownaudience AS a
+        JOIN integrations_integration AS i ON i.tenant_id = a.tenant_id AND i.kind = 'mailchimp'
+            AND i.config ->> 'audience_id' = a.audience_id AND i.config ->> 'data_centre' = a.data_centre
+        WHERE a.tenant_id = %(tenant)s
+    ), mailable AS (
+        SELECT k.address, k.carried_out, k.id AS member, false AS renamed FROM connected AS a
+        JOIN sync_dirtyaddress AS d ON d.tenant_id = a.tenant_id
+        JOIN sync_knownmember AS k ON k.tenant_id = a.tenant_id AND k.audience_id = a.id AND k.address = d.address
+            AND k.status IN ('subscribed', 'pending')
+        UNION ALL
+        SELECT k.address, k.carried_out, n.id, true FROM connected AS a
+        JOIN sync_knownmember AS k ON k.tenant_id = a.tenant_id AND k.audience_id = a.id AND k.renamed_to <> ''
+        JOIN sync_knownmember AS n ON n.tenant_id = a.tenant_id AND n.audience_id = a.id AND n.address = k.renamed_to
+            AND n.status IN ('subscribed', 'pending')
+    ), unsent AS (
+        SELECT m.member, bool_and(m.renamed) AS waits FROM mailable AS m WHERE EXISTS (
+            SELECT 1 FROM (
+                SELECT e.id, e.effective_at FROM customers_consentevent AS e
+                WHERE e.tenant_id = %(tenant)s AND e.address = m.address AND e.state = 'withdrawn'
+                UNION ALL  -- said for an address they had before
+                SELECT e.id, e.effective_at FROM customers_customer AS c
+                JOIN customers_consentevent AS e ON e.tenant_id = c.tenant_id AND e.customer_id = c.id
+                WHERE c.tenant_id = %(tenant)s AND c.address = m.address AND e.state = 'withdrawn'
+            ) AS e
+            WHERE e.id <> coalesce(m.carried_out, 0)
+              AND NOT EXISTS (
+                  SELECT 1 FROM customers_consentevent AS later
+                  JOIN customers_customer AS c ON c.id = later.customer_id AND c.address = m.address
+                  WHERE later.tenant_id = %(tenant)s AND later.state = 'granted'
+                    AND later.effective_at > e.effective_at))
+        GROUP BY m.member
+    )
+    SELECT count(*) FILTER (WHERE NOT waits), count(*) FILTER (WHERE waits) FROM unsent
+"""
 
 
 def _counted(counts: list[StandingCount], bucket: Bucket) -> tuple[Counted, ...]:

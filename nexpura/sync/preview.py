@@ -15,6 +15,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import deciding, terms
 from nexpura.sync.models import AddressStanding, DirtyAddress, KnownAudience, StandingCount
 from nexpura.sync.runs import NotConnectedError
+from nexpura.sync.store import renames, standings, work
 from nexpura.sync.store.connected import audience_of
 from nexpura.sync.store.records import kind_of
 from nexpura.tenants.models import Tenant
@@ -46,7 +47,9 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
     audience = audience_of(integration)
     if integration is None or audience is None:
         raise NotConnectedError
-    counted, looked_at, more = _counted(tenant, audience, terms.of(audience, integration.config), at_most)
+    under = terms.of(audience, integration.config)
+    anew = audience.decided_under not in ("", work.fingerprint(audience.pk, under))
+    counted, looked_at, more = _counted(tenant, audience, under, at_most, anew=anew)
     numbers = {
         "add": counted["would_add"],
         "update": counted["would_update"],
@@ -67,7 +70,7 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
         "failed": left["failed"],
         "in_agreement": left["agreement"],
         "looked_at": looked_at,
-        "marked": DirtyAddress.objects.filter(tenant=tenant).count(),
+        "marked": _about(tenant, anew=anew),
         "more": more,
         "total": sum(numbers.values()),
         "changes": [(words, numbers[name]) for name, words in WORDS.items() if numbers[name]],
@@ -75,27 +78,37 @@ def preview(tenant: Tenant, at_most: int | None = None) -> dict[str, Any]:
 
 
 def _counted(
-    tenant: Tenant, audience: KnownAudience, under: Terms, at_most: int | None
+    tenant: Tenant, audience: KnownAudience, under: Terms, at_most: int | None, *, anew: bool
 ) -> tuple[Counter[str], int, bool]:
-    """Decide what is marked, chunk by chunk; returns the counts, how many were looked at, and whether more are left.
+    """Decide what a run would, chunk by chunk; returns the counts, how many were looked at, and whether more are left.
 
     Changes are counted by address, what is left alone by customer, as a difference to where they stood.
     """
     now = timezone.now()
     counted: Counter[str] = Counter()
     last, looked_at = None, 0
-    while marks := _marks(tenant, last):
+    carried_over = renames.foreseen(tenant.pk, audience.pk)
+    while marks := standings.to_be_decided(tenant.pk, audience.pk, now, everything=anew, after=last, limit=CHUNK):
         if at_most is not None and looked_at >= at_most:
             return counted, looked_at, True
         last, looked_at = max(marks), looked_at + len(marks)
         proven = audience.listing_complete
-        for one in deciding.decide(tenant.pk, audience.pk, marks, under, now, absence_proven=proven):
+        for one in deciding.decide(
+            tenant.pk, audience.pk, marks, under, now, absence_proven=proven, carried_over=carried_over
+        ):
             counted.update(_counts_of(one))
         if "" in marks:
             counted["withheld"] += Customer.objects.filter(tenant=tenant, address="").count()
         stood = AddressStanding.objects.filter(tenant=tenant, address__in=list(marks))
         counted.subtract(dict(stood.values_list("bucket").annotate(sum=Sum("customers"))))
     return counted, looked_at, False
+
+
+def _about(tenant: Tenant, *, anew: bool) -> int:
+    """Return roughly how many addresses the next run looks at, without counting them all."""
+    marked = DirtyAddress.objects.filter(tenant=tenant).count()
+    standing = StandingCount.objects.filter(tenant=tenant).aggregate(sum=Sum("addresses"))["sum"] if anew else 0
+    return max(marked, standing or 0)
 
 
 def _counts_of(one: deciding.Decided) -> Counter[str]:
@@ -119,10 +132,3 @@ def line(told: dict[str, Any]) -> str:
         f"A sync would add {told['add']}, update {told['update']}, unsubscribe {told['unsubscribe']}, subscribe "
         f"again {told['resubscribe']}{rare}; {told['failed']} cannot be synced{unread}. Nothing was sent."
     )
-
-
-def _marks(tenant: Tenant, after: str | None) -> dict[str, int]:
-    listed = DirtyAddress.objects.filter(tenant=tenant).order_by("address")
-    if after is not None:
-        listed = listed.filter(address__gt=after)
-    return dict(listed.values_list("address", "version")[:CHUNK])

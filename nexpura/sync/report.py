@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from nexpura.sync import panel
 from nexpura.sync.models import MemberResult, SyncRun
-from nexpura.sync.panel import Inbound, Panel
+from nexpura.sync.panel import Inbound, Panel, Unsent
 
 
 def of_run(run: SyncRun) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def of_panel(state: Panel) -> dict[str, Any]:
         "last_sync_at": integration and integration.last_sync_at,
         "last_checked_at": integration and integration.last_checked_at,
         "next_sync_at": integration and integration.next_sync_at,
-        "unsent_opt_outs": state.unsent_opt_outs,
+        "unsent_opt_outs": state.unsent_opt_outs.count,
+        "opt_outs_awaiting_an_answer": state.unsent_opt_outs.to_answer,
         "renamed_in_mailchimp": state.renamed_count,
         "open_erasures": state.open_erasures,
         "worker_seen": state.worker_seen,
@@ -73,6 +74,16 @@ def line(run: SyncRun) -> str:
         return f"✓ Synced {run.synced} subscribers{partly}"
     error = run.error or {}
     return " ".join(part for part in (error.get("title", run.status), error.get("detail"), error.get("remedy")) if part)
+
+
+def unsent(opt_outs: Unsent) -> str:
+    """Return how many opt-outs Mailchimp has not been told, and what some of them wait for."""
+    if not opt_outs.to_answer:
+        return str(opt_outs.count)
+    return (
+        f"{opt_outs.count}, {opt_outs.to_answer} of them of people who changed their address in Mailchimp: answer on "
+        "their pages which address holds"
+    )
 
 
 def hearing(inbound: Inbound) -> str:

@@ -285,34 +285,40 @@ MADE_FOR_HER = known(Status.SUBSCRIBED, added_by_us=True, made_for=1, contact_id
 
 def left(*events: ConsentFact, **more) -> Held:
     """The old address, which nobody holds any more."""
-    return Held(AddressFacts(OLD, (), events, version=7), replace(MADE_FOR_HER, **more))
+    return Held.of(AddressFacts(OLD, (), events, version=7), replace(MADE_FOR_HER, **more))
 
 
 @pytest.mark.parametrize(
     ("new", "old", "terms", "moved"),
     [
-        pytest.param(Held(GRANT, UNKNOWN), left(), PLAIN, True, id="made for her, subscribed, new address free: moved"),
-        pytest.param(Held(GRANT, UNKNOWN), left(added_by_us=False), PLAIN, False, id="not ours"),
-        pytest.param(Held(GRANT, UNKNOWN), left(made_for=2), PLAIN, False, id="made for somebody else"),
-        pytest.param(Held(GRANT, UNKNOWN), left(status=Status.PENDING), PLAIN, False, id="never confirmed"),
-        pytest.param(Held(GRANT, UNKNOWN), left(status=Status.UNSUBSCRIBED), PLAIN, False, id="has left"),
-        pytest.param(Held(GRANT, UNKNOWN), left(opt_out=OURS), PLAIN, False, id="we ended it"),
-        pytest.param(Held(GRANT, UNKNOWN), left(no(2)), PLAIN, False, id="somebody said no at the old address"),
         pytest.param(
-            Held(GRANT, UNKNOWN),
-            Held(AddressFacts(OLD, (customer(yes(1), number=2),)), MADE_FOR_HER),
+            Held.of(GRANT, UNKNOWN), left(), PLAIN, True, id="made for her, subscribed, new address free: moved"
+        ),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(added_by_us=False), PLAIN, False, id="not ours"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(made_for=2), PLAIN, False, id="made for somebody else"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(status=Status.PENDING), PLAIN, False, id="never confirmed"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(status=Status.UNSUBSCRIBED), PLAIN, False, id="has left"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(opt_out=OURS), PLAIN, False, id="we ended it"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(no(2)), PLAIN, False, id="somebody said no at the old address"),
+        pytest.param(
+            Held.of(GRANT, UNKNOWN),
+            Held.of(AddressFacts(OLD, (customer(yes(1), number=2),)), MADE_FOR_HER),
             PLAIN,
             False,
             id="somebody else consents at the old address",
         ),
-        pytest.param(Held(GRANT, known(Status.UNSUBSCRIBED)), left(), PLAIN, False, id="the new address is taken"),
+        pytest.param(Held.of(GRANT, known(Status.UNSUBSCRIBED)), left(), PLAIN, False, id="the new address is taken"),
         pytest.param(
-            Held(replace(GRANT, absence_proven=False), UNKNOWN), left(), PLAIN, False, id="nobody knows if it is taken"
+            Held.of(replace(GRANT, absence_proven=False), UNKNOWN),
+            left(),
+            PLAIN,
+            False,
+            id="nobody knows if it is taken",
         ),
-        pytest.param(Held(GRANT, UNKNOWN), left(), Terms(double_optin=True), False, id="newcomers have to confirm"),
-        pytest.param(Held(WITHDRAWAL, UNKNOWN), left(), PLAIN, False, id="no consent at the new address"),
-        pytest.param(Held(replace(GRANT, problem="bad"), UNKNOWN), left(), PLAIN, False, id="no such address"),
-        pytest.param(Held(GRANT, UNKNOWN), left(move_refused=True), PLAIN, False, id="Mailchimp refused it before"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(), Terms(double_optin=True), False, id="newcomers have to confirm"),
+        pytest.param(Held.of(WITHDRAWAL, UNKNOWN), left(), PLAIN, False, id="no consent at the new address"),
+        pytest.param(Held.of(replace(GRANT, problem="bad"), UNKNOWN), left(), PLAIN, False, id="no such address"),
+        pytest.param(Held.of(GRANT, UNKNOWN), left(move_refused=True), PLAIN, False, id="Mailchimp refused it before"),
     ],
 )
 def test_only_a_member_of_ours_moves_and_only_where_nobody_is_in_the_way(new, old, terms, moved):
@@ -339,7 +345,7 @@ def tagged(*tags: str) -> AddressFacts:
 
 def retag(told: AddressFacts, member: KnownMember) -> Retag | None:
     verdict = consent.decide(told)
-    return diff.retag(verdict, diff.change(verdict, told, member, PLAIN, NOW), member, PLAIN)
+    return diff.retag(verdict, diff.change(verdict, told, member, PLAIN, NOW), member)
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def connects_another_audience(owner: Visitor, shop: Shop) -> None:
     assert owner.syncs() == "✓ Synced 4 subscribers"
     assert set(statuses(shop, NEW_AUDIENCE)) == {f"{name}@inbox.example" for name in ("ben", "eve", "tilda", "nick")}
     owner.opens("/settings/audit")
-    for action in ("mailchimp.connected", "mailchimp.sync_started", "mailchimp.disconnected"):
+    for action in ("Mailchimp connected", "Sync started", "Mailchimp disconnected"):
         owner.sees(action)
 
 

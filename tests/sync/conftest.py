@@ -99,3 +99,14 @@ def shop(committed, tenant, mailchimp) -> Shop:
 @pytest.fixture
 def tomorrow() -> datetime:
     return datetime.now(UTC) + timedelta(days=1)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say what the random histories played, and how the first one went that failed."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        told = dict(report.user_properties)
+        if "history" in told:
+            terminalreporter.write_line(told["history"])
+        if "played" in told:
+            counts = ", ".join(f"{number} {what}" for what, number in sorted(told["played"].items()))
+            terminalreporter.write_line(f"played: {counts}")

@@ -151,8 +151,8 @@ def test_an_opt_out_by_another_shop_on_the_same_audience_is_nobodys_no_here(shop
 # --- undo and return (B2) ------------------------------------------------------------------------------------------
 
 
-def left_and_said_yes_again(shop) -> Customer:
-    shop.audience()
+def left_and_said_yes_again(shop, **audience) -> Customer:
+    shop.audience(**audience)
     mailchimp_is_at(shop, hours=2)
     ada = shop.customer(ADA)
     shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))
@@ -486,6 +486,43 @@ def test_fields_are_filled_as_the_shop_maps_them(shop):
     shop.sync()
 
     assert shop.member(ADA)["merge_fields"] == {"WHO": "Ada King", "NUMBER": "C-7"}
+
+
+def test_whoever_signs_up_again_by_themselves_is_not_ours_to_end_also_where_they_have_to_confirm(shop):
+    shop.audience(double_optin=True)
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.person(ADA, "hard_bounce")
+    shop.sync()
+    shop.person(ADA, "signup")
+    shop.sync()
+    shop.person(ADA, "confirm")
+    Customer.objects.filter(pk=ada.pk).update(email="")
+
+    shop.sync()
+
+    assert shop.statuses() == {ADA: "subscribed"}
+
+
+def test_a_member_we_brought_back_is_ours_to_end_although_the_reply_was_lost(shop, settings):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email="")
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email=ADA)
+    lost = {"kind": "reset", "method": "PATCH", "path": ".*members.*", "every": 1, "when": "after"}
+    shop.emulator.control("faults", [lost])
+    shop.sync()
+    shop.emulator.control("faults", [])
+    brought_back = shop.statuses()
+    Customer.objects.filter(pk=ada.pk).update(email="")
+
+    shop.sync()
+
+    assert (brought_back, shop.statuses()) == ({ADA: "subscribed"}, {ADA: "unsubscribed"})
+    settled(shop)
 
 
 def test_the_permission_our_consent_means_goes_with_adds_and_never_with_updates(shop):

@@ -22,7 +22,7 @@ from nexpura.audience.reasons import CATALOGUE, Reason
 from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.result import Refused
-from nexpura.sync import erasures, explain, outcome, renames
+from nexpura.sync import connect, erasures, explain, outcome, panel, renames
 from nexpura.sync.models import MemberResult
 from tests.sync.conftest import CLERK, Shop
 from tests.sync.test_consent_in_life import choose, mailchimp_is_at, rename
@@ -46,6 +46,12 @@ class Case:
 def subscribed(shop: Shop, **fields) -> Customer:
     shop.audience()
     return shop.consenting(ADA, **fields)
+
+
+def disconnected(shop):
+    ada = subscribed(shop)
+    connect.disconnect(shop.tenant, CLERK)
+    return ada
 
 
 def without_email(shop):
@@ -240,6 +246,7 @@ CASES: dict[Reason, Case] = {
     Reason.BRAKE: Case(held_by_the_brake, lambda shop, ada: None, afterwards=Reason.WITHDRAWN, syncs_first=False),
     Reason.RENAMED: Case(renamed_there, takes_it_over),
     Reason.NEXT_SYNC: Case(changed_and_not_synced, lambda shop, ada: None, syncs_first=False),
+    Reason.NOT_CONNECTED: Case(disconnected, lambda shop, ada: shop.connect(), syncs_first=False),
 }
 
 
@@ -276,7 +283,26 @@ def assert_the_page_says(told: explain.Explanation, customer: Customer, alice) -
     page = unescape(browser.get(f"/customers/{customer.pk}").content.decode())
     assert told.headline in page
     assert told.sentence in page
-    assert told.remedy in page
+    assert told.remedy in page or told.remedy == "Nothing to do."
+
+
+def test_a_field_that_mailchimp_does_not_accept_is_named(shop):
+    ada = wrong_values(shop)
+
+    shop.sync()
+
+    assert "NUMBER: " in explain.explain(shop.tenant, ada).detail
+    assert "NUMBER: " in panel.failures(shop.tenant)[0].detail
+
+
+@pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value or "none")
+def test_a_reason_is_told_in_whole_sentences_that_need_no_other_page(reason):
+    told = CATALOGUE[reason]
+
+    for words in (told.sentence, told.remedy):
+        assert words[0].isupper()
+        assert words.endswith(".")
+        assert not {"below", "above", "run", "bucket"} & set(words.lower().strip(".").split())
 
 
 # --- reasons that belong to one change of one run --------------------------------------------------------------------

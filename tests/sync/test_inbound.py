@@ -239,6 +239,20 @@ def test_a_yes_recorded_after_they_left_is_not_taken_back(shop):
 # --- not believed --------------------------------------------------------------------------------------------------
 
 
+def test_somebody_who_leaves_and_signs_up_again_before_the_next_sync_is_left_alone(shop):
+    shop.person(ADA, "unsubscribe")
+    told(shop)
+    work()
+    shop.person(ADA, "signup")
+    told(shop, 2)
+    work()
+
+    run = shop.sync()
+
+    assert (consent_of(shop.ada), shop.statuses()[ADA], run.counts["kept"]) == ("withdrawn", "subscribed", 1)
+    settled(shop)
+
+
 def test_a_message_that_says_somebody_left_who_did_not_changes_nothing(shop):
     """What a message says is not used: also a genuine one only makes us look."""
     assert send(shop, message()) == 200

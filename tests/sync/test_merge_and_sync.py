@@ -20,6 +20,7 @@ from nexpura.customers.models import ConsentEvent, Customer
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.sync import connect, facts, merge, panel, renames, store
 from nexpura.sync.models import DirtyAddress, KnownMember, MemberResult
+from nexpura.sync.panel import Unsent
 from nexpura.sync.renames import Answered, Refused
 from nexpura.tenants.models import AuditEvent, Tenant
 from tests.sync.conftest import CLERK
@@ -443,6 +444,45 @@ def test_whoever_changed_the_address_and_left_between_two_syncs_has_said_no(shop
     assert shop.statuses() == {NEW: "unsubscribed"}
 
 
+def test_whoever_was_unsubscribed_before_and_changes_the_address_says_no_to_nobody(shop):
+    shop.audience({"email_address": ADA, "status": "unsubscribed"})
+    twin = shop.customer(NEW)
+    shop.sync()
+    shop.person(ADA, "address", new_email=NEW)
+
+    shop.sync()
+
+    twin.refresh_from_db()
+    assert (twin.consent_state, shop.statuses()) == ("never", {NEW: "unsubscribed"})
+
+
+def test_a_no_of_somebody_else_at_the_new_address_is_not_the_customers(shop):
+    ada = renamed(shop)
+    shop.person(NEW, "delete_permanent")
+    shop.person(NEW, "signup")
+    shop.sync()
+    shop.person(NEW, "unsubscribe")
+
+    shop.sync()
+
+    ada.refresh_from_db()
+    assert ada.consent_state == "granted"
+
+
+def test_whoever_left_at_the_new_address_and_signed_up_again_is_left_alone_once_it_is_taken_over(shop):
+    ada = renamed(shop)
+    shop.person(NEW, "unsubscribe")
+    shop.sync()
+    shop.person(NEW, "signup")
+    shop.sync()
+    renames.take_over(shop.tenant, CLERK, ada, NEW)
+
+    run = shop.sync()
+
+    assert (shop.statuses(), run.counts["kept"]) == ({NEW: "subscribed"}, 1)
+    settled(shop)
+
+
 def test_a_no_here_reaches_the_new_address_once_it_is_taken_over(shop):
     ada = renamed(shop)
     shop.says_no(ada)
@@ -596,6 +636,40 @@ def test_the_panel_counts_who_changed_their_address_as_long_as_the_audience_is_c
 
     assert panel.state(shop.tenant).renamed_count == 0
     assert renames.proposal_for(shop.tenant, ada) is None
+
+
+def test_a_no_that_waits_for_an_answer_counts_among_the_opt_outs_not_yet_in_mailchimp(shop):
+    ada = renamed(shop)
+    nobody_said_no = panel.unsent_opt_outs(shop.tenant)
+    shop.says_no(ada)
+    said = panel.unsent_opt_outs(shop.tenant)
+    shop.sync()
+    synced = panel.unsent_opt_outs(shop.tenant)
+    renames.take_over(shop.tenant, CLERK, ada, NEW)
+    answered = panel.unsent_opt_outs(shop.tenant)
+    shop.sync()
+
+    assert nobody_said_no == panel.unsent_opt_outs(shop.tenant) == Unsent(0, 0)
+    assert said == synced == Unsent(to_send=0, to_answer=1)
+    assert answered == Unsent(to_send=1, to_answer=0)
+
+
+def test_a_no_at_an_address_that_gets_no_mail_any_more_waits_for_nothing(shop):
+    ada = renamed(shop)
+    shop.says_no(ada)
+    shop.person(NEW, "unsubscribe")
+    shop.sync()
+
+    assert panel.unsent_opt_outs(shop.tenant) == Unsent(0, 0)
+
+
+def test_the_status_says_what_an_opt_out_waits_for(shop):
+    shop.says_no(renamed(shop))
+    out = io.StringIO()
+
+    call_command("status", tenant="opal", stdout=out)
+
+    assert "opt-outs not yet in Mailchimp: 1, 1 of them of people who changed their address" in out.getvalue()
 
 
 def test_other_shops_see_nothing_of_a_changed_address(shop, other_tenant):

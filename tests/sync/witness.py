@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,7 +59,9 @@ class Member:
 
     status: str
     ours: bool = False
-    """Made by us, and not brought back by themselves since."""
+    """Made by us, and not brought back by themselves since, as far as a reading could show."""
+    ours_perhaps: bool = False
+    """It was ours, and they came back; whether a reading showed that nobody knows."""
     made_for: int | None = None
     our_tags: set[str] = field(default_factory=set)
     opt_out: OptOut | None = None
@@ -75,6 +77,41 @@ class Member:
     """The same, with those that an interrupted sync may have carried out."""
     raced: bool = False
     """Somebody acted on it in the middle of a run, after we had read it."""
+    seen_here: bool | None = False
+    """Whether the product has seen it under the address it has now; None: perhaps."""
+    fresh: bool = False
+    """Made by us in the run that is judged now."""
+    of_somebody_erased: bool = False
+    """And so not read into our records as long as nobody of the book has its address (B11)."""
+
+
+@dataclass(slots=True)
+class Question:
+    """A person gave themselves another address in Mailchimp, and the shop has not said what to do (B3)."""
+
+    member: Member
+    surely: bool
+    """Whether the product knew the member at the address it left: only then can it know that it left."""
+    ours: bool
+    made_for: int | None
+    proposed: str | None = None
+    """The new address, as last read; None: not read yet."""
+    somebody_else_came: bool = False
+    """Another member is at the old address now, as a reading will show."""
+
+
+@dataclass(slots=True)
+class Errand:
+    """What an erasure has to do in Mailchimp."""
+
+    erasure_id: int
+    choice: str
+    address: str
+    """The one the person had at last."""
+    addresses: set[str]
+    """Where a member of theirs may be: whatever they had, and where they went in Mailchimp."""
+    made: list[Member]
+    """The members we made for them."""
 
 
 class Witness:
@@ -87,11 +124,15 @@ class Witness:
         self.others_were_at = set(self.members)
         """Addresses at which anybody but us has ever acted."""
         self.left: dict[str, Left] = {}
+        self.questions: dict[str, Question] = {}
+        """By the address that was left."""
         self.carried_out: dict[str, set[int]] = defaultdict(set)
         self.perhaps_carried_out: dict[str, set[int]] = defaultdict(set)
         self.gate: Truth | None = None
         """What the gate saw when it was asked last, if the book has changed since."""
         self.before_we_write: Callable[[], None] = lambda: None
+        self.errand: Errand | None = None
+        """The erasure that is being carried out."""
         self.requests: list[Row] = []
         """The API's log since the last `new_page`."""
         self._rows = self._logged = 0
@@ -111,11 +152,13 @@ class Witness:
         fresh, self._logged = log[self._logged :], len(log)
         self.requests += fresh
         for row in fresh:
-            _judge_request(row)
+            _judge_request(row, self.errand)
         trail = self.emulator.audit()
         rows, self._rows = trail[self._rows :], len(trail)
         for request, group in itertools.groupby(rows, key=lambda row: row["request"]):
-            if isinstance(request, int):
+            if isinstance(request, int) and self.errand:
+                self._the_errand_did(self.errand, list(group))
+            elif isinstance(request, int):
                 self.before_we_write()
                 self._we_wrote(list(group))
             else:
@@ -131,19 +174,77 @@ class Witness:
         )  # fmt: skip
         return max(listings, default=None)
 
+    def were_at(self, address: str) -> Iterator[tuple[str, Question]]:
+        """The questions about whoever is at this address now, by the address they left."""
+        member = self.members.get(address)
+        return ((old, question) for old, question in self.questions.items() if question.member is member)
+
     # --- a sync has read, or has ended -----------------------------------------------------------
 
     def shown_by(self, listing: int) -> dict[str, Left]:
         """Take out the noes that a reading of this number shows, by address."""
         shown = {address: left for address, left in self.left.items() if left.position < listing}
-        for address in shown:
-            del self.left[address]
+        for address, left in shown.items():
+            if self._is_of_somebody_erased(address) and not self.truth.holders(address):
+                self.left[address] = replace(left, shows=False)  # not read, and perhaps some day
+            else:
+                del self.left[address]
         return shown
 
+    def _was_forgotten(self, address: str, member: Member) -> bool:
+        """Whether we know nothing of it since somebody was erased: it is not read, or as if for the first time."""
+        return self._is_of_somebody_erased(address) and member.seen_here is not True
+
+    def _is_of_somebody_erased(self, address: str) -> bool:
+        member = self.members.get(address)
+        return address in self.truth.erased or (member is not None and member.of_somebody_erased)
+
+    def perhaps_taken_in(self) -> None:
+        """A run that was broken off had read the listing: what it took in is no news to the next one."""
+        listing = self.read_until()
+        for left in self.left.values():
+            left.shows = left.shows and (listing is None or left.position >= listing)
+
     def all_is_read(self) -> None:
-        """The product has seen every member as it is now."""
-        for member in self.members.values():
-            member.known_as = {member.status}
+        """The product has seen every member as it is now, and knows who has another address."""
+        for address, member in self.members.items():
+            if not self._was_forgotten(address, member):
+                member.known_as, member.seen_here = {member.status}, True
+            elif self.truth.holders(address):
+                member.known_as, member.seen_here = member.known_as | {member.status}, member.seen_here or None
+        for old in [old for old, question in self.questions.items() if question.somebody_else_came]:
+            del self.questions[old]
+        for question in self.questions.values():
+            question.proposed = self.address_of(question.member) or question.proposed
+
+    def address_of(self, member: Member) -> str | None:
+        return next((address for address, one in self.members.items() if one is member), None)
+
+    def follow_the_book(self) -> None:
+        """Whose member it was has the new address in the book now: there it is ours as it was (B5)."""
+        for old, question in list(self.questions.items()):
+            person = self.truth.people.get(question.made_for or 0)
+            if question.ours and person and person.address == question.proposed:
+                self.taken_over(old, person.id)
+
+    def taken_over(self, old: str, person_id: int) -> None:
+        """The member that left `old` is this customer's at the address it has now."""
+        question = self.questions[old]
+        member, new = question.member, question.proposed
+        if self.members.get(new or "") is member:
+            member.ours = question.ours
+            member.made_for = person_id if question.ours else None
+            member.back_since |= self.carried_out[old]
+            member.back_perhaps_since |= self.perhaps_carried_out[old]
+        question.ours, question.made_for = False, None
+        if not [one for one in self.truth.holders(old) if one.id != person_id]:
+            del self.questions[old]
+
+    def kept(self, old: str) -> None:
+        """The shop keeps the old address: it is as good as new, and the member at the other one nobody's."""
+        del self.questions[old]
+        if old not in self.members:
+            self.others_were_at.discard(old)
 
     def a_sync_ended(self, *, well: bool) -> None:
         """Take down which noes are dealt with, surely or perhaps."""
@@ -154,24 +255,60 @@ class Witness:
             self.perhaps_carried_out[address].add(no.number)
             if well and member and member.status not in MAILABLE:
                 self.carried_out[address].add(no.number)
+        in_doubt = not well or any(row["fault"] for row in self.requests)
         for member in self.members.values():
-            member.raced = False
+            if in_doubt and (member.fresh or not member.seen_here):
+                member.seen_here = None
+            member.raced = member.fresh = False
             member.known_as |= {member.status}
+
+    def is_erased(self, person_id: int, choice: str, addresses: set[str], forgotten: set[str], last: str) -> Errand:
+        """What was ours at addresses that nobody else has is forgotten; returns what is to be done in Mailchimp."""
+        made = [member for member in self.members.values() if member.made_for == person_id and member.ours]
+        mine = {old: one for old, one in self.questions.items() if old in addresses or one.made_for == person_id}
+        went = {self.address_of(one.member) for one in mine.values()} | {one.proposed for one in mine.values()}
+        errand = Errand(0, choice, last, {*addresses, *(one for one in went if one)}, made)
+        errand.addresses |= {address for address, member in self.members.items() if member in made}
+        for old, question in list(self.questions.items()):
+            if question.made_for == person_id:
+                question.made_for, question.ours = None, False
+            if old in forgotten or question.proposed in forgotten:
+                del self.questions[old]
+        for address, member in self.members.items():
+            if member.made_for == person_id:
+                member.made_for = None
+            if address in forgotten:
+                self.others_were_at.add(address)
+                member.ours, member.opt_out, member.of_somebody_erased = False, None, True
+                member.ours_perhaps = False
+                member.our_tags, member.asked_for = set(), set()
+                member.known_as, member.seen_here = {""}, False
+        return errand
+
+    def are_one(self, kept_id: int, other_id: int) -> None:
+        """Two records were merged: what was made for either was made for the one who stays."""
+        for one in (*self.members.values(), *self.questions.values()):
+            if one.made_for == other_id:
+                one.made_for = kept_id
 
     # --- what others do --------------------------------------------------------------------------
 
-    def somebody_acts(self, address: str, event: str, second: datetime, *, raced: bool) -> None:
-        """Take down an act, which may leave no line in the trail: whoever is out already can leave again."""
+    def somebody_acts(self, address: str, event: str, second: datetime, *, raced: bool, told: bool) -> None:
+        """Take down an act, which may leave no line in the trail: whoever is out already can leave again.
+
+        `told`: Mailchimp says of the member that it has changed.
+        """
         self.others_were_at.add(address)
         member = self.members.get(address)
         if member is None:
             return
         member.raced = raced
-        if member.opt_out and member.opt_out.at < second:
+        if told and member.opt_out and member.opt_out.at < second:
             member.opt_out = None
-        if event in ("unsubscribe", "complaint") and member.status == "unsubscribed":
+        if told and member.status == "unsubscribed":  # Mailchimp tells only when a member changed last
             left = self.left.get(address)
-            self.left[address] = Left(second, self._position(), shows=bool(left and left.shows))
+            if left or event in ("unsubscribe", "complaint"):
+                self.left[address] = Left(second, self._position(), shows=bool(left and left.shows))
 
     def _they_did(self, event: str, rows: list[Row]) -> None:
         for row in rows:
@@ -180,10 +317,12 @@ class Witness:
             match row["event"]:
                 case "created":
                     self.members[address] = self._back(address, Member(row["new"]["status"]))
+                    if address in self.questions:
+                        self.questions[address].somebody_else_came = True
                 case "status":
                     self._they_changed_status(event, address, row)
                 case "address":
-                    self._they_changed_address(address, address_of(row["new"]))
+                    self._they_changed_address(address, address_of(row["new"]), _moment(row["time"]))
                 case "deleted":
                     del self.members[address]
                     self.left.pop(address, None)
@@ -191,18 +330,39 @@ class Witness:
     def _they_changed_status(self, event: str, address: str, row: Row) -> None:
         member, second = self.members[address], _moment(row["time"])
         if row["new"] in MAILABLE and row["old"] not in MAILABLE:
+            ours, seen_in = member.ours, member.known_as & {*MAILABLE}
             self._back(address, member)
+            member.ours = ours and seen_in == member.known_as  # nobody saw them leave
+            member.ours_perhaps = ours and bool(seen_in)
         member.status = row["new"]
         self.left.pop(address, None)
         if row["new"] == "unsubscribed":
             member.out_since = second
-            self.left[address] = Left(second, self._position(), event in A_NO and "unsubscribed" not in member.known_as)
+            shows = event in A_NO and "unsubscribed" not in member.known_as and not self._was_forgotten(address, member)
+            self.left[address] = Left(second, self._position(), shows)
 
-    def _they_changed_address(self, old: str, new: str) -> None:
-        self.members[new] = self._back(new, self.members.pop(old))
+    def _they_changed_address(self, old: str, new: str, second: datetime) -> None:
+        """The person is the same, and nothing of ours at the new address until the book says so.
+
+        Of a no that they said before, Mailchimp tells only when the member changed last.
+        """
+        member = self.members.pop(old)
+        if member.seen_here is not False:
+            # Whoever goes where somebody erased was is not read there, and only found to be gone.
+            surely = member.seen_here is True and old not in self.questions and new not in self.truth.erased
+            self.questions[old] = Question(member, surely, member.ours, member.made_for)
+        self.members[new] = self._back(new, member)
         self.others_were_at.add(new)
         if left := self.left.pop(old, None):
-            self.left[new] = Left(left.at, left.position, shows=False)
+            self.left[new] = Left(second, self._position(), shows=left.shows)
+        before = self.questions.get(new)
+        member.seen_here = False
+        if before and before.member is member:  # back where they were, and ours as before
+            del self.questions[new]
+            member.ours, member.made_for = before.ours, before.made_for
+            member.seen_here = True if before.surely else None
+        elif before:
+            before.somebody_else_came = True
 
     def _back(self, address: str, member: Member) -> Member:
         member.ours, member.opt_out = False, None
@@ -212,6 +372,33 @@ class Witness:
 
     def _position(self) -> int:
         return int(self.emulator.metrics()["requests"])
+
+    # --- what an erasure does --------------------------------------------------------------------
+
+    def _the_errand_did(self, errand: Errand, rows: list[Row]) -> None:
+        address = address_of(rows[0]["email_address"])
+        yes, member = self.truth.standing_yes(address), self.members[address]
+        found = {"address": address, "choice": errand.choice, "yes": yes, "member": member}
+        theirs = address in errand.addresses or member in errand.made
+        promised(theirs, "an erasure touches no member but the person's (B11)", **found)
+        for row in rows:
+            change = row["event"], row["old"], row["new"]
+            promised(row["event"] == "field" or not yes, "whoever consents there keeps the member (B11)", **found)
+            match change:
+                case ("deleted", _, _):
+                    promised(errand.choice == "delete", "only who chose so is deleted permanently (B11)", **found)
+                    del self.members[address]
+                    self.left.pop(address, None)
+                case ("status", "subscribed" | "pending", "unsubscribed"):
+                    promised(errand.choice == "unsubscribe", "only who chose so is unsubscribed (B11)", **found)
+                    member.status, member.out_since, member.opt_out = "unsubscribed", _moment(row["time"]), None
+                    member.of_somebody_erased = True
+                case ("field", _, _):
+                    held = self.truth.holders(address)
+                    promised(held, "names are taken out only where somebody else has the address (B11)", **found)
+                case _:
+                    promised(False, "nothing else is done about an erased person (B11)", change=change, **found)
+        self.others_were_at.add(address)
 
     # --- what we do ------------------------------------------------------------------------------
 
@@ -237,6 +424,12 @@ class Witness:
 
     def _must_be_live(self, address: str, what: str) -> Word:
         """A yes stands at the address: now, or when the gate was asked for this very write."""
+        asked = self.questions.get(address)
+        promised(
+            asked is None or not asked.surely or asked.proposed is None,
+            "as long as the shop has not answered, nothing is sent to the address that was left (B3)",
+            address=address, what=what, question=asked,
+        )  # fmt: skip
         yes = self.truth.standing_yes(address) or (self.gate.standing_yes(address) if self.gate else None)
         if yes is None:
             holders = [person.name for person in self.truth.holders(address)]
@@ -254,8 +447,9 @@ class Witness:
         blank = [tag for tag, value in new["merge_fields"].items() if value == ""]
         promised(not blank, "no blank is ever written (B6)", address=address, fields=blank)
         self.members[address] = Member(
-            new["status"], ours=True, made_for=yes.person, our_tags=set(new["tags"]), known_as={new["status"]}
-        )
+            new["status"], ours=True, made_for=yes.person, our_tags=set(new["tags"]), known_as={new["status"]},
+            seen_here=True, fresh=True,
+        )  # fmt: skip
 
     def _we_moved(self, old: str, new: str) -> None:
         yes, member = self._must_be_live(new, "moved"), self.members[old]
@@ -295,7 +489,7 @@ class Witness:
             no = self.gate.refusal(address)
         if no is None:
             promised(
-                member.ours and not (self.gate or self.truth).standing_yes(address),
+                (member.ours or member.ours_perhaps) and not (self.gate or self.truth).standing_yes(address),
                 "only a withdrawal, or leaving the address of a member of ours, unsubscribes (A10, B5)", **found,
             )  # fmt: skip
         else:
@@ -342,15 +536,17 @@ class Witness:
         member.our_tags = (member.our_tags | (new - old)) & new
 
 
-def _judge_request(row: Row) -> None:
+def _judge_request(row: Row, errand: Errand | None) -> None:
     """What no request of ours may hold, whether or not it changes anything."""
     body = row["body"] if isinstance(row["body"], dict) else {}
     method, status = row["method"], body.get("status")
-    promised(method != "DELETE" and "delete" not in row["path"], "nothing is ever deleted", method=method)
+    deletes = method == "DELETE" or "delete" in row["path"]
+    promised(not deletes or (errand and errand.choice == "delete"), "nobody is ever deleted unasked", method=method)
     promised(status is None or method == "PATCH", "a status is sent only to change one", method=method, status=status)
     promised(status in (None, "unsubscribed", *MAILABLE), "no other status is ever sent", status=status)
     fields = body.get("merge_fields") or {}
-    promised(all(value != "" for value in fields.values()), "no blank is ever sent (B6)", method=method, fields=fields)
+    blank = any(value == "" for value in fields.values())
+    promised(not blank or errand, "no blank is ever sent (B6)", method=method, fields=fields)
 
 
 def _moment(text: str) -> datetime:

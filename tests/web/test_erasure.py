@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import psycopg
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from nexpura.customers import ledger
 from nexpura.customers.models import Customer
-from nexpura.sync import connect, erasures, forget
+from nexpura.sync import connect, erasures, forget, merge
 from nexpura.sync.models import Erasure
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import AuditEvent
@@ -278,6 +279,22 @@ def test_an_erased_customers_page_is_gone(ada, tenant, as_alice):
     assert "Quill" not in trail
     assert f"customer {ada.pk}, erased" in trail
     assert f'href="/customers/{ada.pk}"' not in trail
+
+
+@pytest.mark.django_db
+def test_no_link_of_the_audit_trail_leads_to_a_record_that_is_gone(ada, zoe, tenant, as_alice):
+    twin, former = (written_down(tenant, first_name="Ada", last_name="Quill") for _ in range(2))
+    merge.merge(tenant, Actor.command(), kept_id=ada.pk, other_id=twin.pk)
+    merge.merge(tenant, Actor.command(), kept_id=zoe.pk, other_id=former.pk)
+    erasures.erase(tenant, Actor.command(), ada.pk, "keep")
+
+    trail = as_alice.sees("/settings/audit")
+
+    links = set(re.findall(r'href="(/customers/\d+)"', trail))
+    assert links == {f"/customers/{zoe.pk}", f"/customers/{former.pk}"}
+    assert {as_alice.get(link).status_code for link in links} == {200, 302}
+    assert f"customer {ada.pk}, erased" in trail
+    assert f"customer {twin.pk}, not in the book any more" in trail
 
 
 # --- coming back ----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from nexpura.integrations.models import Integration
@@ -109,7 +111,8 @@ def test_both_shops_with_one_audience_are_warned(shop, other_tenant, as_mona, as
 
 
 def test_somebody_who_left_in_mailchimp_can_say_yes_again(shop, as_mona):
-    ann = shop.consenting("ann@inbox.example")
+    ann = shop.customer("ann@inbox.example")
+    shop.says_yes(ann, claimed_at=datetime(2024, 1, 1, tzinfo=UTC))
     left = {"status": "unsubscribed", "unsubscribed_by": "user", "last_changed": "2024-05-01T10:00:00+00:00"}
     shop.audience({"email_address": "ann@inbox.example", **left})
     shop.sync()

@@ -327,6 +327,16 @@ def test_a_no_said_here_is_told_beside_the_address_that_still_gets_mail(moved, s
 
     assert "the new address still gets your mail" in as_bob.sees(f"/customers/{moved.pk}")
     assert "said no here" in as_bob.sees("/integrations")
+    assert "1 waits for your answer about a changed address" in as_bob.sees("/integrations")
+
+
+def test_who_disconnects_is_told_which_opt_outs_wait_for_an_answer(moved, shop, as_mona):
+    shop.says_no(moved)
+
+    page = as_mona.sees("/integrations/mailchimp/disconnect")
+
+    assert "1 opt-out not yet in Mailchimp" in page
+    assert "answer which address holds" in page
 
 
 def test_an_answer_to_another_question_changes_nothing(moved, as_bob):

@@ -17,7 +17,7 @@ from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
 from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
-from nexpura.sync.store import erase, webhooks
+from nexpura.sync.store import erase, nameless, standings, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import as_json, fence
 from nexpura.tenants import erased
@@ -94,35 +94,46 @@ def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unas
         return []
     newest = {address_of(member.address): member for member in members}
     with transaction.atomic():
-        newest = _without_the_erased(tenant_id, newest)
-        renamed = _follow_renames(tenant_id, audience_pk, newest)
+        newest, forgotten = _without_the_erased(tenant_id, audience_pk, newest)
+        renamed, out_before = _follow_renames(tenant_id, audience_pk, newest)
         unsubscribed = {address: one.last_changed for address, one in newest.items() if one.status == "unsubscribed"}
         perhaps_ours = erase.perhaps_ours(audience_pk, unsubscribed)  # asked first: if done since, the mirror sees it
         differing = _mirror(tenant_id, audience_pk, newest)
-        left = [address for address, is_no in differing.items() if is_no and address not in perhaps_ours]
+        left = {address for address, is_no in differing.items() if is_no} - perhaps_ours - out_before - forgotten
         noes = {address: newest[address].last_changed + WITHIN for address in left}
         if noes and KnownAudience.objects.filter(pk=audience_pk, full_read_at__isnull=False).exists():
-            heard = _heard(tenant_id, audience_pk, noes)
-            ledger.hear_noes(tenant_id, heard, _of_those_who_moved(tenant_id, audience_pk, noes))
+            _hear(tenant_id, audience_pk, noes, newest)
             if unasked:
                 webhooks.doubt(tenant_id, list(noes.values()), timezone.now())
         mark(tenant_id, [*differing, *renamed])
     return [*differing]
 
 
-def _without_the_erased(tenant_id: int, newest: dict[str, Member]) -> dict[str, Member]:
-    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records."""
+def _without_the_erased(
+    tenant_id: int, audience_pk: int, newest: dict[str, Member]
+) -> tuple[dict[str, Member], set[str]]:
+    """Leave out whoever was erased and is not in the book again: in the audience they may be, not in our records.
+
+    Of whoever has their address now, what the book says of them is taken in. Returns beside it those of these addresses
+    whose member was forgotten: what we find there now is no news, and says nothing about when it came to be so.
+    """
     erased.hold_still(tenant_id)
     marks = {
         address: {erased.by_address(address), erased.by_contact(member.contact_id)}
         for address, member in newest.items()
     }  # a blank contact is nobody's
     known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    gone = {address for address, own in marks.items() if own & known}
-    if not gone:
-        return newest
-    gone -= set(Customer.objects.filter(tenant_id=tenant_id, address__any_of=gone).values_list("address", flat=True))
-    return {address: member for address, member in newest.items() if address not in gone}
+    marked = {address for address, own in marks.items() if own & known}
+    if not marked:
+        return newest, set()
+    words = nameless.words_of_the_book(tenant_id, marked)  # of those who are in the book
+    known_there = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=words.keys())
+    taken = {
+        address: nameless.seen(member, words[address]) if address in words else member
+        for address, member in newest.items()
+        if address in words or address not in marked
+    }
+    return taken, words.keys() - set(known_there.values_list("address", flat=True))
 
 
 def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> dict[str, bool]:
@@ -179,7 +190,12 @@ _MIRROR = """
                         AND NOT EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
                     THEN k.status_since ELSE excluded.last_changed END,
                 added_by_us = k.added_by_us AND NOT (
-                    excluded.status = 'subscribed' AND k.status IN ('unsubscribed', 'cleaned', 'archived'))
+                    excluded.status IN ('subscribed', 'pending')
+                    AND k.status IN ('unsubscribed', 'cleaned', 'archived')
+                    AND NOT EXISTS (  -- brought back by us, and the reply was lost
+                        SELECT 1 FROM sync_memberresult AS r
+                        WHERE r.tenant_id = k.tenant_id AND r.address = k.address AND r.kind IN ('undo', 'ask')
+                          AND r.state = 'sending'))
                     AND (k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id),
                 our_tags = CASE
                     WHEN k.status <> '' OR k.renamed_to <> '' AND k.contact_id = excluded.contact_id
@@ -211,34 +227,56 @@ _MIRROR = """
 """
 
 
-def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> list[str]:
-    """Note members who have another address now; returns the addresses they left, where nobody is any more.
+def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> tuple[list[str], set[str]]:
+    """Note members who have another address now.
 
-    Whose member it was stays at the old address until the shop has answered: at the new one, which the book does
-    not know, nothing of ours may end or change it.
+    Returns the addresses they left, where nobody is any more, and the new ones of those who were unsubscribed as we
+    knew them before: that is no no of today. Whose member it was stays at the old address until the shop has
+    answered: at the new one, which the book does not know, nothing of ours may end or change it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
+            WITH leaving AS (
+                SELECT k.id, k.status, s.address AS now_at
+                FROM sync_knownmember AS k JOIN unnest(%s::text[], %s::text[]) AS s (address, contact_id)
+                    ON k.contact_id = s.contact_id AND k.address <> s.address AND k.renamed_to <> s.address
+                WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id <> ''
+                ORDER BY k.address FOR UPDATE OF k
+            )
             UPDATE sync_knownmember AS k
             SET status = '', merge_fields = '{}', tags = '[]', last_changed = NULL, status_since = NULL,
-                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = s.address,
+                opt_out = NULL, rewritten = '{}', refusal = NULL, renamed_to = l.now_at,
                 carried_out = CASE  -- by a call that met nobody, who had just gone to the new address
                     WHEN k.status <> '' OR k.renamed_to <> '' THEN k.carried_out END
-            FROM unnest(%s::text[], %s::text[]) AS s (address, contact_id)
-            WHERE k.tenant_id = %s AND k.audience_id = %s AND k.contact_id = s.contact_id
-              AND k.contact_id <> '' AND k.address <> s.address AND k.renamed_to <> s.address
-            RETURNING k.address
+            FROM leaving AS l WHERE k.tenant_id = %s AND k.id = l.id
+            RETURNING k.address, l.status, l.now_at
             """,
-            [list(newest), [member.contact_id for member in newest.values()], tenant_id, audience_pk],
+            [list(newest), [member.contact_id for member in newest.values()], tenant_id, audience_pk, tenant_id],
         )
-        return [address for (address,) in cursor.fetchall()]
+        rows = cursor.fetchall()
+    return [address for address, _, _ in rows], {now_at for _, status, now_at in rows if status == "unsubscribed"}
 
 
-def _heard(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime]) -> list[tuple[str, datetime]]:
+def _hear(tenant_id: int, audience_pk: int, noes: Mapping[str, datetime], newest: Mapping[str, Member]) -> None:
+    """Record what people said in Mailchimp; where their member is out by it, nothing is left to carry out (B2a)."""
+    said_at = _heard(tenant_id, audience_pk, noes, newest)
+    heard = ledger.hear_noes(tenant_id, said_at, _of_those_who_moved(tenant_id, audience_pk, noes))
+    out = {address for address, _ in said_at}
+    carried_out = {event.address: event.pk for event in heard if event.address in out}
+    standings.carry_out(tenant_id, audience_pk, [*carried_out.items()])
+
+
+def _heard(
+    tenant_id: int, audience_pk: int, noes: Mapping[str, datetime], newest: Mapping[str, Member]
+) -> list[tuple[str, datetime]]:
     """Return the addresses of the book for which these noes count: also the one a person had before (B3)."""
     left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__any_of=noes)
-    before = {address: noes[new] for address, new in left.values_list("address", "renamed_to")}
+    before = {
+        address: noes[new]
+        for address, new, contact_id in left.values_list("address", "renamed_to", "contact_id")
+        if contact_id == newest[new].contact_id
+    }
     return [*(before | dict(noes)).items()]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from django.db import connection
 
 from nexpura.audience.member import KnownMember
+from nexpura.sync.store import nameless
 from nexpura.sync.store.records import as_json, known_to_columns
 
 _COLUMNS = {
@@ -43,7 +44,9 @@ _PUT = f"""
 
 def put(tenant_id: int, audience_pk: int, members: Mapping[str, KnownMember]) -> None:
     """Write what is now known of these addresses."""
-    if members:
-        rows = [{"address": address, **known_to_columns(member)} for address, member in members.items()]
-        with connection.cursor() as cursor:
-            cursor.execute(_PUT, [tenant_id, audience_pk, as_json(rows), tenant_id])
+    if not members:
+        return
+    kept = nameless.known(tenant_id, members)
+    rows = [{"address": address, **known_to_columns(member)} for address, member in kept.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(_PUT, [tenant_id, audience_pk, as_json(rows), tenant_id])

@@ -117,6 +117,56 @@ def mark_all(tenant_id: int, audience_pk: int) -> None:
         )
 
 
+def to_be_decided(
+    tenant_id: int, audience_pk: int, now: datetime, *, everything: bool, after: str | None, limit: int
+) -> dict[str, int]:
+    """Return the addresses that a run would look at, in their order, each with the version of its mark (0: none yet).
+
+    Marked, or due for another try; and `everything` that `mark_all` marks, as a run under new terms does.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT a.address, coalesce(d.version, 0) FROM (
+                (SELECT address FROM sync_dirtyaddress
+                    WHERE tenant_id = %(tenant)s AND (%(after)s::text IS NULL OR address > %(after)s)
+                    ORDER BY address LIMIT %(limit)s)
+                UNION
+                (SELECT address FROM sync_addressstanding
+                    WHERE tenant_id = %(tenant)s AND (%(everything)s OR retry_at <= %(now)s)
+                        AND (%(after)s::text IS NULL OR address > %(after)s)
+                    ORDER BY address LIMIT %(limit)s)
+                UNION
+                (SELECT DISTINCT address FROM customers_customer
+                    WHERE %(everything)s AND tenant_id = %(tenant)s
+                        AND (%(after)s::text IS NULL OR address > %(after)s)
+                    ORDER BY address LIMIT %(limit)s)
+                UNION
+                (SELECT DISTINCT address FROM customers_consentevent
+                    WHERE %(everything)s AND tenant_id = %(tenant)s AND state = 'withdrawn'
+                        AND (%(after)s::text IS NULL OR address > %(after)s)
+                    ORDER BY address LIMIT %(limit)s)
+                UNION
+                (SELECT address FROM sync_knownmember
+                    WHERE %(everything)s AND tenant_id = %(tenant)s AND audience_id = %(audience)s
+                        AND (added_by_us OR opt_out IS NOT NULL) AND (%(after)s::text IS NULL OR address > %(after)s)
+                    ORDER BY address LIMIT %(limit)s)
+            ) AS a
+            LEFT JOIN sync_dirtyaddress AS d ON d.tenant_id = %(tenant)s AND d.address = a.address
+            ORDER BY a.address LIMIT %(limit)s
+            """,
+            {
+                "tenant": tenant_id,
+                "audience": audience_pk,
+                "now": now,
+                "everything": everything,
+                "after": after,
+                "limit": limit,
+            },
+        )
+        return dict(cursor.fetchall())
+
+
 def mark_retries(tenant_id: int, now: datetime) -> None:
     """Mark the addresses whose time for another try has come."""
     with connection.cursor() as cursor:

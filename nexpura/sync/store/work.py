@@ -35,7 +35,7 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
 
     Returns the horizon: marks up to this version belong to this run, later ones to the next.
     """
-    under = _fingerprint(run, terms)
+    under = fingerprint(run.audience_pk, terms)
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
@@ -262,9 +262,10 @@ def _write_down(run: Begun, decided: Sequence[Decided]) -> Mapping[str, int]:
     return Counter(str(row["kind"]) for row in rows)
 
 
-def _fingerprint(run: Begun, terms: Terms) -> str:
+def fingerprint(audience_pk: int, terms: Terms) -> str:
+    """Return a digest of what decisions rest on, besides the book and the members."""
     told = (
         f"{diff.RULES_VERSION}|{sorted(terms.merge_tags)}|{terms.double_optin}|{sorted(terms.mapping.items())}"
-        f"|{sorted(terms.us_phones)}|{terms.permissions}|{terms.may_ask}|{run.audience_pk}"
+        f"|{sorted(terms.us_phones)}|{terms.permissions}|{terms.may_ask}|{audience_pk}"
     )
     return hashlib.sha256(told.encode()).hexdigest()

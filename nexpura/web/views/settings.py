@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
-from nexpura.customers import ledger
+from nexpura.customers import former, ledger
 from nexpura.tenants.roles import Right
 from nexpura.web import access, forms, paging, trail
 from nexpura.web.forms import WordingForm
@@ -48,7 +48,7 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
     tenant = access.tenant_for(request)
     access.require(request, Right.SEE_AUDIT)
     page = paging.newest_first(tenant.audit_events.all(), request.GET.get("before", ""))
-    customers = [event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id]
+    customers = {event.subject_id for event in page.rows if event.subject_kind == "customer" and event.subject_id}
     erased = set(tenant.erasures.filter(customer_id__in=customers).values_list("customer_id", flat=True))
     erasures = [event.subject_id for event in page.rows if event.subject_kind == "erasure" and event.subject_id]
     receipts = dict(tenant.erasures.filter(pk__in=erasures).values_list("pk", "number"))
@@ -64,4 +64,6 @@ def audit_trail(request: HttpRequest) -> HttpResponse:
         }
         for event in page.rows
     ]
-    return render(request, "audit.html", {"page": page, "told": told, "erased": erased, "may_erase": may_erase})
+    linked = former.still_lead_somewhere(tenant, customers)
+    context = {"page": page, "told": told, "linked": linked, "erased": erased, "may_erase": may_erase}
+    return render(request, "audit.html", context)

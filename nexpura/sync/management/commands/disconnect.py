@@ -15,7 +15,7 @@ class Command(TenantCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = self.tenant(options["tenant"])
         erasures_open = erasures.open_ones(tenant).count()
-        unsent = panel.unsent_opt_outs(tenant)
+        unsent = panel.unsent_opt_outs(tenant).count
         connect.disconnect(tenant, Actor.command())
         if options["json"]:
             self.print_json({"connected": False, "unsent_opt_outs": unsent, "open_erasures": erasures_open})

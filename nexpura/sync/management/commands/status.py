@@ -22,8 +22,8 @@ class Command(TenantCommand):
             self.stdout.write(f"{name.replace('_', ' ')}: {told[name] if told[name] is not None else '-'}")
         if state.finished:
             self.stdout.write(report.line(state.finished))
-        if state.unsent_opt_outs:
-            self.stdout.write(f"opt-outs not yet in Mailchimp: {state.unsent_opt_outs}")
+        if state.unsent_opt_outs.count:
+            self.stdout.write(f"opt-outs not yet in Mailchimp: {report.unsent(state.unsent_opt_outs)}")
         if state.open_erasures:
             self.stdout.write(f"erasures not done in Mailchimp yet: {state.open_erasures}")
         if state.connected:
