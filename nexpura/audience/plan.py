@@ -132,6 +132,21 @@ class NoChange:
 
 Decision = Change | NoChange
 
+PLACES = 9
+"""Calls in flight at once."""
+BULK_LIMIT = 500
+"""Members of one bulk call."""
+
+
+def bulk_size(count: int) -> int:
+    """Return how many of so many changes of one kind go into one call.
+
+    As few calls as there are places, so that all are under way at once, each as large as it may be: beyond that they
+    only queue. A change for each place goes singly.
+    """
+    return min(-(-count // PLACES), BULK_LIMIT)
+
+
 BRAKE_PEOPLE = 10
 BRAKE_SHARE = 0.05
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Required, TypedDict, Unpack
 from urllib.parse import quote
 
 from nexpura.mailchimp.member import MergeValue, subscriber_hash
@@ -36,18 +36,69 @@ class Call:
     """Whether the reply is the member's document; otherwise it has no body."""
 
 
-def upsert(
-    audience_id: str,
-    address: str,
-    *,
-    merge_fields: Mapping[str, MergeValue],
-    status_if_new: NewStatus | None = None,
-    timestamp_opt: datetime | None = None,
-    ip_opt: str | None = None,
-    tags: Sequence[str] = (),
-    permissions: Sequence[str] = (),
-    lift_required: bool = False,
-) -> Call:
+@dataclass(frozen=True, slots=True)
+class BulkCall:
+    """One request about up to 500 members. The repr leaves out who it is about.
+
+    https://mailchimp.com/developer/marketing/api/lists/batch-subscribe-or-unsubscribe/
+
+    Cannot flip a status: its members carry `status_if_new` and never `status`, which counts for addresses that are
+    not in the audience only. Without `update_existing` whoever is there already is not touched at all.
+    """
+
+    path: str = field(repr=False)
+    query: Mapping[str, str]
+    body: Mapping[str, Any] = field(repr=False)
+    about: tuple[str, ...] = field(repr=False)
+    """The addresses, in order; never logged."""
+    audience_id: str
+    repeatable: bool
+    """Whether it may be sent again when nobody knows if it was carried out."""
+
+
+BULK_LIMIT: Final = 500
+
+
+def bulk(
+    audience_id: str, members: Sequence[Mapping[str, Any]], *, update_existing: bool, lift_required: bool = False
+) -> BulkCall:
+    """Put members made by `upserted` into one call. ValueError for too many, or one twice.
+
+    Without `update_existing` it is not repeatable: members made by a call whose reply was lost would be refused as
+    existing. A reading tells.
+    """
+    about = tuple(member["email_address"] for member in members)
+    if len(members) > BULK_LIMIT or len({address.lower() for address in about}) < len(about):
+        raise ValueError(f"a bulk call has up to {BULK_LIMIT} members, each once")
+    if any("status_if_new" not in member for member in members):
+        raise ValueError("a member of a bulk call needs the status it gets if it is new")
+    body = {"members": members, "update_existing": update_existing}
+    return BulkCall(
+        audience_path(audience_id), _lifting(lift_required), body, about, audience_id, repeatable=update_existing
+    )
+
+
+class Person(TypedDict, total=False):
+    """What an upsert says of one address besides the address itself."""
+
+    merge_fields: Required[Mapping[str, MergeValue]]
+    status_if_new: NewStatus | None
+    timestamp_opt: datetime | None
+    ip_opt: str | None
+    tags: Sequence[str]
+    permissions: Sequence[str]
+
+
+def upserted(address: str, **person: Unpack[Person]) -> dict[str, Any]:
+    """Return one member as `upsert` and `bulk` send it. `permissions` are taken by `upsert` only."""
+    told = _person(
+        person["merge_fields"], person.get("timestamp_opt"), person.get("ip_opt"), person.get("permissions", ())
+    )
+    tags = list(person.get("tags", ()))
+    return _filled({"email_address": address, "status_if_new": person.get("status_if_new"), "tags": tags} | told)
+
+
+def upsert(audience_id: str, address: str, *, lift_required: bool = False, **person: Unpack[Person]) -> Call:
     """Add the address, or bring the fields of its member up to date.
 
     https://mailchimp.com/developer/marketing/api/list-members/add-or-update-list-member/
@@ -57,9 +108,7 @@ def upsert(
     `timestamp_opt`, `ip_opt`, `tags` and `permissions` belong to adds: on a member they overwrite Mailchimp's own
     evidence. `lift_required` lifts the check that required merge fields are filled, and nothing else.
     """
-    body = {"email_address": address, "status_if_new": status_if_new, "tags": list(tags)}
-    body |= _person(merge_fields, timestamp_opt, ip_opt, permissions)
-    return _write(audience_id, "PUT", address, body, query=_lifting(lift_required))
+    return _write(audience_id, "PUT", address, upserted(address, **person), query=_lifting(lift_required))
 
 
 def update_fields(
@@ -180,8 +229,11 @@ def _write(
     query: Mapping[str, str] = NOTHING,
     repeatable: bool = True,
 ) -> Call:
-    filled = {name: value for name, value in body.items() if value}
-    return Call(method, _path(audience_id, address), query, filled, address, audience_id, repeatable)
+    return Call(method, _path(audience_id, address), query, _filled(body), address, audience_id, repeatable)
+
+
+def _filled(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value}
 
 
 def _person(

@@ -17,13 +17,14 @@ from urllib.parse import quote
 import aiohttp
 
 from nexpura.mailchimp import calls, webhook
-from nexpura.mailchimp.calls import Call
+from nexpura.mailchimp.calls import BulkCall, Call
 from nexpura.mailchimp.errors import (
     AudienceNotFound,
     MemberRefused,
     NotFound,
     TryLater,
     UnexpectedReply,
+    from_item,
     misunderstood,
     webhook_refused,
 )
@@ -37,9 +38,10 @@ from nexpura.mailchimp.member import (
     Member,
     MemberPage,
     MergeField,
+    subscriber_hash,
 )
 from nexpura.mailchimp.pace import PATIENT, Patience, Places
-from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
+from nexpura.mailchimp.result import Accepted, BulkResult, Deferred, Refused, Result
 from nexpura.mailchimp.webhook import Webhook
 from nexpura.mailchimp.wire import Reply, Wire, session_for
 
@@ -203,6 +205,20 @@ class MailchimpClient:
         except TryLater as failure:
             return Deferred(failure.with_traceback(None))
 
+    async def send_bulk(self, call: BulkCall) -> BulkResult | Refused | Deferred:
+        """Send one bulk call, patiently. `Refused` if the whole call was: then nothing of it was carried out."""
+        try:
+            reply = await self._wire.ask(
+                "POST", call.path, query=call.query, body=call.body, about_member=True, repeatable=call.repeatable
+            )
+        except MemberRefused as refusal:
+            return Refused(refusal.with_traceback(None))
+        except NotFound as missing:
+            raise AudienceNotFound(missing.status, missing.title, missing.detail) from None
+        except TryLater as failure:
+            return Deferred(failure.with_traceback(None))
+        return _read(_bulk_result, reply)
+
     async def send_all(self, jobs: AsyncIterable[tuple[K, Call]]) -> AsyncGenerator[tuple[K, Result], None]:
         """Send calls, as many at once as there are places; results as they come, each with its call's key.
 
@@ -260,6 +276,17 @@ class MailchimpClient:
             return await self._wire.ask("GET", calls.audience_path(audience_id) + below, query=query)
         except NotFound as missing:
             raise AudienceNotFound(missing.status, missing.title, missing.detail) from None
+
+
+def _bulk_result(document: Mapping[str, Any]) -> BulkResult:
+    results: dict[str, Accepted | Refused] = {
+        subscriber_hash(one["email_address"]): Refused(from_item(one)) for one in document["errors"]
+    }
+    for name, created in (("updated_members", False), ("new_members", True)):
+        for one in document[name]:
+            member = Member.from_json(one)
+            results[subscriber_hash(member.address)] = Accepted(member, created)
+    return BulkResult(results)
 
 
 def _read(reader: Callable[[Mapping[str, Any]], T], reply: Reply) -> T:

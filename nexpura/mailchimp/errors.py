@@ -16,7 +16,6 @@ the answer where the hint fails. `str()` of an error holds status and title only
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final
+
+import orjson
 
 LONGEST_RETRY_AFTER: Final = 86_400.0
 _LONGEST_TITLE: Final = 100
@@ -123,6 +124,15 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes, *, about
     return UnexpectedReply(status, title, detail, _field_errors(problem))
 
 
+def from_item(item: Mapping[str, Any]) -> MemberRefused:
+    """The refusal of one member of a bulk call. It has no title: `OTHER` where neither its code nor its words tell."""
+    detail, field = _text(item, "error"), _text(item, "field")
+    errors = {field: _text(item, "field_message")} if field else {}
+    exists = item.get("error_code") == "ERROR_CONTACT_EXISTS"
+    kind = Refusal.EXISTS if exists else _kind("", detail, errors)
+    return MemberRefused(400, "Invalid Resource", detail, kind, _of_merge_fields(errors))
+
+
 def no_reply(title: str, *, perhaps_done: bool) -> TryLater:
     """No reply came: a time-out, or a connection that was cut or never made."""
     return TryLater(0, title, perhaps_done=perhaps_done)
@@ -190,7 +200,7 @@ def _field_errors(problem: Mapping[str, Any]) -> dict[str, str]:
 def _problem(body: bytes) -> dict[str, Any] | None:
     """The problem document; None if the body is something else, as the pages of a proxy in between are."""
     try:
-        document = json.loads(body)
+        document = orjson.loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) else None

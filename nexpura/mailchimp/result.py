@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nexpura.mailchimp.errors import MemberRefused, NotFound, TryLater
@@ -16,6 +17,8 @@ class Accepted:
     """
 
     member: Member | None
+    created: bool | None = None
+    """Whether the member is new; None where the reply does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,16 @@ class Deferred:
     """Patience ran out. `error.perhaps_done` tells whether it may have been carried out."""
 
     error: TryLater
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What became of the members of one bulk call, by subscriber hash.
+
+    Whoever is missing has not been answered for: look at them singly.
+    """
+
+    results: Mapping[str, Accepted | Refused]
 
 
 Result = Accepted | Refused | Deferred

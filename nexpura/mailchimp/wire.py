@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import aiohttp
+import orjson
 from yarl import URL
 
 from nexpura.mailchimp import errors
@@ -121,7 +121,7 @@ class Wire:
             method,
             URL(self._base_url + path, encoded=True),
             params=query,
-            data=None if body is None else json.dumps(body).encode(),
+            data=None if body is None else orjson.dumps(body),
             headers=None if body is None else {"Content-Type": "application/json"},
             allow_redirects=False,
         )
@@ -147,7 +147,7 @@ def _understood(received: _Received, *, about_member: bool) -> Reply:
     if status == 204:
         return Reply(status, {}, at)
     try:
-        document = json.loads(received.body)
+        document = orjson.loads(received.body)
     except ValueError:
         raise errors.cut_short(status) from None
     if not isinstance(document, dict):

@@ -93,7 +93,11 @@ def _arriving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Ter
     if not customer_ids:
         return {}
     made = models.KnownMember.objects.filter(
-        tenant_id=tenant_id, audience_id=audience_pk, made_for__in=customer_ids, added_by_us=True, status="subscribed"
+        tenant_id=tenant_id,
+        audience_id=audience_pk,
+        made_for__any_of=customer_ids,
+        added_by_us=True,
+        status="subscribed",
     )
     addresses = set(made.values_list("address", flat=True))
     if not addresses:
@@ -113,7 +117,7 @@ def _leaving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Term
     }  # fmt: skip
     if not made_for:
         return set()
-    now_at = Customer.objects.filter(tenant_id=tenant_id, pk__in=made_for).exclude(address="")
+    now_at = Customer.objects.filter(tenant_id=tenant_id, pk__any_of=made_for).exclude(address="")
     proven = models.KnownAudience.objects.values_list("listing_complete", flat=True).get(pk=audience_pk)
     addresses = set(now_at.values_list("address", flat=True))
     arrivals = _held(tenant_id, audience_pk, dict.fromkeys(addresses, 0), absence_proven=proven)
@@ -122,5 +126,5 @@ def _leaving(tenant_id: int, audience_pk: int, held: Sequence[Held], terms: Term
 
 def _marks(tenant_id: int, addresses: set[str]) -> dict[str, int]:
     """Return the version of each address's mark, 0 for one that is not marked."""
-    marked = models.DirtyAddress.objects.filter(tenant_id=tenant_id, address__in=addresses)
+    marked = models.DirtyAddress.objects.filter(tenant_id=tenant_id, address__any_of=addresses)
     return dict.fromkeys(sorted(addresses), 0) | dict(marked.values_list("address", "version"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
 from nexpura.audience.member import UNKNOWN, KnownMember
@@ -15,30 +16,34 @@ from nexpura.sync.store.records import known_from_row
 from nexpura.tenants import erased
 from nexpura.tenants.erased import Erased
 
+Row = list[Any]
+EMAIL, ID = 0, 1
+"""Where they stand in the row of a customer."""
+
 
 def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[AddressFacts]:
     """Return the facts of each address of `marks` (address to the version of its mark), blank ones left out."""
     addresses = [address for address in marks if address]
-    customers = list(
-        Customer.objects.filter(tenant_id=tenant_id, address__in=addresses)
+    customers = (
+        Customer.objects.filter(tenant_id=tenant_id, address__any_of=addresses)
         .order_by("id")
-        .only("id", "external_id", "first_name", "last_name", "phone", "email", "address", "tags")
+        .values_list("address", "email", "id", "first_name", "last_name", "phone", "tags", "external_id")
     )
-    holders: dict[str, list[Customer]] = defaultdict(list)
-    for customer in customers:
-        holders[customer.address].append(customer)
-    events = events_of([customer.pk for customer in customers], tenant_id)
+    holders: dict[str, list[Row]] = defaultdict(list)
+    for address, *customer in customers:
+        holders[address].append(customer)
+    events = events_of([customer[ID] for held in holders.values() for customer in held], tenant_id)
     withdrawals = _withdrawals(addresses, tenant_id)
     erased_there = erased.among(tenant_id, map(erased.by_address, holders))
     return [
         AddressFacts(
             address=address,
-            customers=tuple(_customer_facts(customer, events[customer.pk]) for customer in holders.get(address, ())),
+            customers=tuple(_customer_facts(customer, events[customer[ID]]) for customer in holders.get(address, ())),
             withdrawals=tuple(withdrawals[address]),
             problem=email_problem(address),
             absence_proven=absence_proven,
             version=marks[address],
-            email=holders[address][0].email.strip() if address in holders else address,
+            email=holders[address][0][EMAIL].strip() if address in holders else address,
             no_before=_no_before(erased_there, address),
         )
         for address in addresses
@@ -47,7 +52,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
 
 def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) -> dict[str, KnownMember]:
     """Return the mirror's view of each address; one never seen is `UNKNOWN`."""
-    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__in=addresses)
+    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__any_of=addresses)
     seen = {row.address: known_from_row(row) for row in rows}
     return {address: seen.get(address, UNKNOWN) for address in addresses}
 
@@ -57,33 +62,38 @@ def _no_before(erased_there: Mapping[str, Erased], address: str) -> datetime | N
     return found.no_before if found else None
 
 
-def _customer_facts(customer: Customer, events: Sequence[ConsentFact]) -> CustomerFacts:
-    phone = customer.phone if customer.phone.startswith("+") else ""
+def _customer_facts(customer: Row, events: Sequence[ConsentFact]) -> CustomerFacts:
+    _, customer_id, first_name, last_name, phone, tags, external_id = customer
     return CustomerFacts(
-        customer.pk,
-        customer.first_name,
-        customer.last_name,
-        phone,
+        customer_id,
+        first_name,
+        last_name,
+        phone if phone.startswith("+") else "",
         tuple(events),
-        tuple(customer.tags),
-        customer.external_id or "",
+        tuple(tags),
+        external_id or "",
     )
 
 
 def events_of(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
     """Return the customers' own events, by customer."""
     found: dict[int, list[ConsentFact]] = defaultdict(list)
-    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__in=customer_ids):
-        found[event.customer_id].append(_consent_fact(event))
+    of_them = ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__any_of=customer_ids)
+    for customer_id, *event in of_them.values_list("customer_id", *_EVENT):
+        found[customer_id].append(_consent_fact(*event))
     return found
 
 
 def _withdrawals(addresses: Sequence[str], tenant_id: int) -> dict[str, list[ConsentFact]]:
     found: dict[str, list[ConsentFact]] = defaultdict(list)
-    for event in ConsentEvent.objects.filter(tenant_id=tenant_id, address__in=addresses, state=ConsentState.WITHDRAWN):
-        found[event.address].append(_consent_fact(event))
+    there = ConsentEvent.objects.filter(tenant_id=tenant_id, address__any_of=addresses, state=ConsentState.WITHDRAWN)
+    for event in there.values_list(*_EVENT):
+        found[event[-1]].append(_consent_fact(*event))
     return found
 
 
-def _consent_fact(event: ConsentEvent) -> ConsentFact:
-    return ConsentFact(event.pk, event.state == ConsentState.GRANTED, event.effective_at, event.ip or "", event.address)
+_EVENT = ("id", "state", "effective_at", "ip", "address")
+
+
+def _consent_fact(event_id: int, state: str, at: datetime, ip: str | None, address: str | None) -> ConsentFact:
+    return ConsentFact(event_id, state == ConsentState.GRANTED, at, ip or "", address)

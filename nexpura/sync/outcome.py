@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from nexpura.audience import diff
 from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal, Rewritten, Status
@@ -14,6 +16,7 @@ from nexpura.mailchimp import errors
 from nexpura.mailchimp.member import Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 THROTTLE_WAIT = timedelta(days=1)
 
 _REASONS = {
@@ -45,8 +48,11 @@ class Settled:
 def of(change: Change, known: KnownMember, result: Result, now: datetime, former: KnownMember = UNKNOWN) -> Settled:
     """Return what became of `change`, planned when the member was `known` (and, for a move, there was a `former`)."""
     match result:
-        case Accepted(member):
-            return _accepted(change, known, member, former) if member else _retagged(change, known)
+        case Accepted(member, created):
+            if member is None:
+                return _retagged(change, known)
+            settled = _accepted(change, known, member, former)
+            return _made_anew(settled) if created and isinstance(change, Update) else settled
         case Refused(error) if isinstance(change, Move):
             return _not_moved(known, former, gone=isinstance(error, errors.NotFound))
         case Refused(errors.NotFound()):
@@ -77,31 +83,30 @@ def touched(change: Change, known: KnownMember, member: Member) -> Settled:
 
 
 def _accepted(change: Change, known: KnownMember, member: Member, former: KnownMember) -> Settled:
-    seen = replace(_seen(known, member), refusal=None)
-    if _left_meanwhile(change, former if isinstance(change, Move) else known, seen):
+    if _left_meanwhile(change, former if isinstance(change, Move) else known, member):
         waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
         return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
     match change:
         case Add():
-            return _standing(_added(change, _sent(seen, change.merge_fields)), Bucket.ADDED)
+            return _standing(_seen(known, member, change.merge_fields, **_made(change, member)), Bucket.ADDED)
         case Update():
-            return _standing(_sent(seen, change.merge_fields), Bucket.UPDATED)
+            return _standing(_seen(known, member, change.merge_fields, refusal=None), Bucket.UPDATED)
         case Move():
-            seen = replace(_back(_sent(seen, change.merge_fields)), our_tags=former.our_tags)
-            seen = replace(seen, added_by_us=True, made_for=change.customer_id)
+            ours = {"added_by_us": True, "made_for": change.customer_id, "our_tags": former.our_tags}
+            seen = _seen(known, member, change.merge_fields, **_BACK, **ours)
             vacated = KnownMember(Status.ABSENT, carried_out=former.carried_out)
             return replace(_standing(seen, Bucket.UPDATED), former=vacated)
         case Undo():
-            return _standing(_back(_sent(seen, change.merge_fields)), Bucket.ADDED)
+            return _standing(_seen(known, member, change.merge_fields, **_BACK), Bucket.ADDED)
         case OptOut():
-            return _opted_out(change, seen, member)
+            return _opted_out(change, _seen(known, member, refusal=None), member)
         case Ask():
-            return _standing(_back(replace(_sent(seen, change.merge_fields), asked_for=change.grant)), Bucket.ASKED)
+            return _standing(_seen(known, member, change.merge_fields, **_BACK, asked_for=change.grant), Bucket.ASKED)
         case Retag():
-            return _retagged(change, seen)
+            return _retagged(change, _seen(known, member, refusal=None))
 
 
-def _left_meanwhile(change: Change, known: KnownMember, seen: KnownMember) -> bool:
+def _left_meanwhile(change: Change, known: KnownMember, member: Member) -> bool:
     """Tell whether a member was unsubscribed since the audience was read, and not by this change.
 
     What is known of it then stays as it was: the next reading finds it differing, and tells whose no that is. Of
@@ -109,21 +114,26 @@ def _left_meanwhile(change: Change, known: KnownMember, seen: KnownMember) -> bo
     """
     if not isinstance(change, Update | Move):
         return False
-    return seen.status is Status.UNSUBSCRIBED and known.status is not Status.UNSUBSCRIBED
+    return member.status == Status.UNSUBSCRIBED and known.status is not Status.UNSUBSCRIBED
 
 
-def _added(change: Add, seen: KnownMember) -> KnownMember:
+_BACK: Mapping[str, Any] = {"refusal": None, "opt_out": None, "carried_out": None}
+"""Mailable by our own doing: should the withdrawal come to count again, it has to be carried out again."""
+
+
+def _made(change: Add, member: Member) -> dict[str, Any]:
     """Ours is a member with the status we asked for; somebody who came by themselves meanwhile is not."""
-    if seen.status is not change.status_if_new:
-        return replace(seen, added_by_us=False)
-    held = {tag.casefold() for tag in seen.tags}
+    if member.status != change.status_if_new.value:
+        return {"refusal": None, "added_by_us": False}
+    held = {tag.casefold() for tag in member.tags}
     ours = tuple(tag for tag in change.tags if tag.casefold() in held)
-    return _back(replace(seen, added_by_us=True, made_for=change.customer_id, our_tags=ours))
+    return {**_BACK, "added_by_us": True, "made_for": change.customer_id, "our_tags": ours}
 
 
-def _back(seen: KnownMember) -> KnownMember:
-    """Mailable by our own doing: should the withdrawal come to count again, it has to be carried out again."""
-    return replace(seen, opt_out=None, carried_out=None)
+def _made_anew(settled: Settled) -> Settled:
+    """A member that was gone before its update came has been made by us after all."""
+    done = Bucket.ADDED if settled.bucket is Bucket.UPDATED else settled.bucket
+    return replace(settled, bucket=done, known=replace(settled.known, added_by_us=True))
 
 
 def _retagged(change: Change, known: KnownMember) -> Settled:
@@ -246,7 +256,11 @@ def _without_address(detail: str) -> str:
     return " ".join("The address" if "@" in word else word for word in detail.split())
 
 
-def _seen(known: KnownMember, member: Member) -> KnownMember:
+def _seen(known: KnownMember, member: Member, sent: Mapping[str, str] = NOTHING, **also: Any) -> KnownMember:
+    """Return the member as the reply shows it, `sent` being the fields we wrote, with what else has become of it.
+
+    In one go: this is done for everybody, and copying a member costs as much as deciding about it.
+    """
     fields = {tag: str(value) for tag, value in member.merge_fields.items() if isinstance(value, str | int | float)}
     status = Status(member.status)
     return replace(
@@ -258,13 +272,17 @@ def _seen(known: KnownMember, member: Member) -> KnownMember:
         contact_id=member.contact_id,
         tags=member.tags,
         renamed_to="",
+        rewritten=_rewritten(known.rewritten, fields, sent),
+        **also,
     )
 
 
-def _sent(seen: KnownMember, sent: Mapping[str, str]) -> KnownMember:
-    rewritten = {tag: pair for tag, pair in seen.rewritten.items() if tag not in sent}
+def _rewritten(
+    before: Mapping[str, Rewritten], fields: Mapping[str, str], sent: Mapping[str, str]
+) -> dict[str, Rewritten]:
+    now = {tag: pair for tag, pair in before.items() if tag not in sent}
     for tag, value in sent.items():
-        got = seen.merge_fields.get(tag, "")
+        got = fields.get(tag, "")
         if got != value:
-            rewritten[tag] = Rewritten(value, got)
-    return replace(seen, rewritten=rewritten)
+            now[tag] = Rewritten(value, got)
+    return now

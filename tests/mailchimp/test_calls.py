@@ -148,3 +148,45 @@ def test_a_moment_without_a_time_zone_is_refused():
 def test_a_moment_is_written_without_a_plus_sign():
     assert calls.written(GRANTED_AT) == "2026-02-28T22:30:00Z"
     assert calls.written(datetime(2026, 3, 1, tzinfo=UTC)) == "2026-03-01T00:00:00Z"
+
+
+# --- many members in one call ----------------------------------------------------------------------------------
+
+
+def test_a_bulk_call_never_carries_a_status_and_names_one_for_new_members():
+    members = [calls.upserted(f"c{n}@inbox.example", merge_fields=NAMES, status_if_new="pending") for n in range(3)]
+
+    call = calls.bulk(AUDIENCE, members, update_existing=False)
+
+    assert call.path == f"/lists/{AUDIENCE}"
+    assert call.body["update_existing"] is False
+    assert all("status" not in one and one["status_if_new"] == "pending" for one in call.body["members"])
+
+
+@pytest.mark.parametrize(("update_existing", "repeatable"), [(True, True), (False, False)])
+def test_a_bulk_call_that_adds_is_not_repeated_blindly(update_existing, repeatable):
+    member = calls.upserted(ALICE, merge_fields={}, status_if_new="subscribed")
+
+    assert calls.bulk(AUDIENCE, [member], update_existing=update_existing).repeatable is repeatable
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [calls.upserted(f"c{n}@inbox.example", merge_fields={}, status_if_new="subscribed") for n in range(501)],
+        [calls.upserted(one, merge_fields={}, status_if_new="subscribed") for one in (ALICE, ALICE.upper())],
+        [calls.upserted(ALICE, merge_fields={})],
+    ],
+    ids=["too many", "somebody twice", "no status for a new one"],
+)
+def test_a_bulk_call_that_mailchimp_would_not_carry_out_as_meant_is_not_made(members):
+    with pytest.raises(ValueError, match="bulk call"):
+        calls.bulk(AUDIENCE, members, update_existing=False)
+
+
+def test_a_bulk_call_tells_nobody_whom_it_is_about():
+    call = calls.bulk(
+        AUDIENCE, [calls.upserted(ALICE, merge_fields=NAMES, status_if_new="subscribed")], update_existing=True
+    )
+
+    assert ALICE not in repr(call)

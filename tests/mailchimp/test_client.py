@@ -9,7 +9,8 @@ import pytest
 from nexpura.mailchimp import calls
 from nexpura.mailchimp.errors import AccessLost, AudienceNotFound, MemberRefused, NotFound, Refusal
 from nexpura.mailchimp.key import ApiKey
-from nexpura.mailchimp.result import Accepted, Refused
+from nexpura.mailchimp.member import subscriber_hash
+from nexpura.mailchimp.result import Accepted, BulkResult, Refused
 
 from .audiences import AUDIENCE, joining, numbered
 
@@ -283,3 +284,29 @@ def _kind(result: object) -> Refusal:
     assert isinstance(result, Refused)
     assert isinstance(result.error, MemberRefused)
     return result.error.kind
+
+
+async def test_a_bulk_call_tells_of_each_member_what_became_of_it(shop, open_client):
+    key = shop(members=[{"email_address": BOB, "status": "unsubscribed"}])
+    members = [calls.upserted(one, merge_fields={}, status_if_new="subscribed") for one in (ALICE, BOB, "foo@bar.com")]
+
+    async with open_client(key) as mailchimp:
+        told = await mailchimp.send_bulk(calls.bulk(AUDIENCE, members, update_existing=False))
+
+    assert isinstance(told, BulkResult)
+    alice, bob, fake = (told.results[subscriber_hash(one)] for one in (ALICE, BOB, "foo@bar.com"))
+    assert (alice.created, alice.member.status) == (True, "subscribed")
+    assert bob.error.kind is Refusal.EXISTS
+    assert fake.error.kind is Refusal.FAKE_ADDRESS
+
+
+async def test_a_bulk_update_leaves_every_status_alone(shop, open_client):
+    key = shop(members=[{"email_address": ALICE}, {"email_address": BOB, "status": "unsubscribed"}])
+    members = [calls.upserted(one, merge_fields={"FNAME": "New"}, status_if_new="subscribed") for one in (ALICE, BOB)]
+
+    async with open_client(key) as mailchimp:
+        told = await mailchimp.send_bulk(calls.bulk(AUDIENCE, members, update_existing=True))
+
+    found = [told.results[subscriber_hash(one)] for one in (ALICE, BOB)]
+    assert [(one.created, one.member.status) for one in found] == [(False, "subscribed"), (False, "unsubscribed")]
+    assert [one.member.merge_fields["FNAME"] for one in found] == ["New", "New"]

@@ -11,14 +11,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from unittest import mock
 
 from django.db import OperationalError
 
+from nexpura.audience import plan
 from nexpura.mailchimp.wire import Wire
-from nexpura.sync import line, run
+from nexpura.sync import line, reading, run, sending
 from nexpura.sync.clock import Clock
 
 OPEN_REQUESTS_END = 10.0
@@ -88,8 +89,12 @@ def carry_out(run_id: int, clock: Clock, steps: Steps, *, one_by_one: bool) -> o
 
 @contextmanager
 def _places(number: int) -> Iterator[None]:
-    """One request at a time makes a history that can be repeated exactly; a real run has nine."""
-    with mock.patch.object(line, "to_mailchimp", partial(line.to_mailchimp, places=number)):
+    """One request at a time makes a history that can be repeated exactly; a real run has nine.
+
+    With one, two changes of a kind make a bulk call already.
+    """
+    one_client = mock.patch.object(line, "to_mailchimp", partial(line.to_mailchimp, places=number))
+    with one_client, mock.patch.object(plan, "PLACES", number):
         yield
 
 
@@ -124,7 +129,10 @@ def _every_step(steps: Steps) -> Iterator[None]:
         steps.take("request")
         return received
 
-    with mock.patch.object(run, "from_db", counted), mock.patch.object(Wire, "_exchange", exchanged):
+    with ExitStack() as patches:
+        for stage in (run, reading, sending):
+            patches.enter_context(mock.patch.object(stage, "from_db", counted))
+        patches.enter_context(mock.patch.object(Wire, "_exchange", exchanged))
         yield
     while under_way:
         time.sleep(0.001)

@@ -61,7 +61,7 @@ def test_never_more_than_ten_requests_at_once(thirty):
 
 
 def test_a_key_refused_mid_run_ends_it_with_what_was_done_kept_and_the_integration_in_error(thirty):
-    thirty.emulator.control("faults", [{"kind": "403", "method": "PUT", "path": ".*", "nth": list(range(10, 100))}])
+    thirty.emulator.control("faults", [{"kind": "403", "method": "POST", "path": ".*", "nth": list(range(4, 100))}])
 
     run = thirty.sync()
 
@@ -74,7 +74,7 @@ def test_a_key_refused_mid_run_ends_it_with_what_was_done_kept_and_the_integrati
 
 
 def test_the_next_run_finishes_what_a_failed_one_left(thirty):
-    thirty.emulator.control("faults", [{"kind": "403", "method": "PUT", "path": ".*", "nth": list(range(10, 100))}])
+    thirty.emulator.control("faults", [{"kind": "403", "method": "POST", "path": ".*", "nth": list(range(4, 100))}])
     thirty.sync()
     thirty.emulator.control("faults", [])
 

@@ -162,7 +162,8 @@ class Witness:
                 self._the_errand_did(self.errand, list(group))
             elif isinstance(request, int):
                 self.before_we_write()
-                self._we_wrote(list(group))
+                for written in _by_member(list(group)):
+                    self._we_wrote(written)
             else:
                 self._they_did(request.removeprefix("member_event "), list(group))
 
@@ -540,9 +541,21 @@ def _judge_request(row: Row, errand: Errand | None) -> None:
     promised(not deletes or (errand and errand.choice == "delete"), "nobody is ever deleted unasked", method=method)
     promised(status is None or method == "PATCH", "a status is sent only to change one", method=method, status=status)
     promised(status in (None, "unsubscribed", *MAILABLE), "no other status is ever sent", status=status)
-    fields = body.get("merge_fields") or {}
-    blank = any(value == "" for value in fields.values())
-    promised(not blank or errand, "no blank is ever sent (B6)", method=method, fields=fields)
+    for person in body.get("members") or [body]:
+        promised("members" not in body or "status" not in person, "no bulk call carries a status (A8)", method=method)
+        fields = person.get("merge_fields") or {}
+        blank = any(value == "" for value in fields.values())
+        promised(not blank or errand, "no blank is ever sent (B6)", method=method, fields=fields)
+
+
+def _by_member(rows: list[Row]) -> list[list[Row]]:
+    """Part what one request did by whom it did it to: one, unless it was a bulk call. What moves a member is one."""
+    if any(row["event"] == "address" for row in rows):
+        return [rows]
+    parted: dict[str, list[Row]] = {}
+    for row in rows:
+        parted.setdefault(row["email_address"], []).append(row)
+    return [*parted.values()]
 
 
 def _moment(text: str) -> datetime:

@@ -8,7 +8,7 @@ from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, r
 from nexpura.sync.store.finish import Ending, finish
 from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
-from nexpura.sync.store.settle import settle, settle_landed, settle_touched
+from nexpura.sync.store.settle import count_done, settle, settle_landed, settle_touched
 from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "begin",
     "begin_reading",
     "cleared",
+    "count_done",
     "decide_chunk",
     "fence",
     "finish",

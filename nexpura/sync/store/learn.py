@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
 from nexpura.audience.address import address_of
 from nexpura.audience.desired import Terms
@@ -20,7 +19,7 @@ from nexpura.sync import terms
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import erase, nameless, standings, webhooks
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import fence
+from nexpura.sync.store.records import as_json, fence
 from nexpura.tenants import erased
 
 OVERLAP = timedelta(minutes=1)
@@ -140,23 +139,28 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
             {
                 "tenant": tenant_id,
                 "audience": audience_pk,
-                "addresses": list(newest),
-                "statuses": [member.status for member in newest.values()],
-                "fields": [Jsonb(dict(member.merge_fields)) for member in newest.values()],
-                "tags": [Jsonb(list(member.tags)) for member in newest.values()],
-                "contacts": [member.contact_id for member in newest.values()],
-                "moments": [member.last_changed for member in newest.values()],
-                "words": [member.unsubscribe_reason or "" for member in newest.values()],
+                "seen": as_json([_row(address, member) for address, member in newest.items()]),
             },
         )
         return dict(cursor.fetchall())
 
 
+def _row(address: str, member: Member) -> dict[str, object]:
+    return {
+        "address": address,
+        "status": member.status,
+        "merge_fields": dict(member.merge_fields),
+        "tags": member.tags,
+        "contact_id": member.contact_id,
+        "last_changed": member.last_changed,
+        "words": member.unsubscribe_reason or "",
+    }
+
+
 _MIRROR = """
     WITH seen AS (
-        SELECT * FROM unnest(%(addresses)s::text[], %(statuses)s::text[], %(fields)s::jsonb[], %(tags)s::jsonb[],
-                             %(contacts)s::text[], %(moments)s::timestamptz[], %(words)s::text[])
-            AS s (address, status, merge_fields, tags, contact_id, last_changed, words)
+        SELECT * FROM jsonb_to_recordset(%(seen)s::jsonb) AS s (address text, status text, merge_fields jsonb,
+            tags jsonb, contact_id text, last_changed timestamptz, words text)
     ), ours AS (  -- this audience, for every shop of this installation that is or was connected to it
         SELECT a.tenant_id, a.id FROM sync_knownaudience AS a JOIN sync_knownaudience AS this
             ON this.id = %(audience)s AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
@@ -272,7 +276,7 @@ def _heard(
     tenant_id: int, audience_pk: int, noes: Mapping[str, datetime], newest: Mapping[str, Member]
 ) -> list[tuple[str, datetime]]:
     """Return the addresses of the book for which these noes count: also the one a person had before (B3)."""
-    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__in=list(noes))
+    left = KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, renamed_to__any_of=noes)
     before = {
         address: noes[new]
         for address, new, contact_id in left.values_list("address", "renamed_to", "contact_id")

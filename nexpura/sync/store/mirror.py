@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.db import connection
-from psycopg.types.json import Jsonb
 
 from nexpura.audience.member import KnownMember
 from nexpura.sync.store import nameless
-from nexpura.sync.store.records import known_to_columns
+from nexpura.sync.store.records import as_json, known_to_columns
 
 _COLUMNS = {
     "status": "text",
@@ -35,8 +33,8 @@ _TAKEN = ", ".join("coalesce(f.customer_id, s.made_for)" if name == "made_for" e
 _PUT = f"""
     INSERT INTO sync_knownmember (tenant_id, audience_id, address, {", ".join(_COLUMNS)})
     SELECT %s, %s, s.address, {_TAKEN}
-    FROM unnest(%s::text[], {", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
-        AS s (address, {", ".join(_COLUMNS)})
+    FROM jsonb_to_recordset(%s::jsonb)
+        AS s (address text, {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
     LEFT JOIN customers_formercustomer AS f ON f.tenant_id = %s AND f.former_id = s.made_for
     ORDER BY s.address
     ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
@@ -48,14 +46,7 @@ def put(tenant_id: int, audience_pk: int, members: Mapping[str, KnownMember]) ->
     """Write what is now known of these addresses."""
     if not members:
         return
-    rows = [known_to_columns(member) for member in nameless.known(tenant_id, members).values()]
+    kept = nameless.known(tenant_id, members)
+    rows = [{"address": address, **known_to_columns(member)} for address, member in kept.items()]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _PUT,
-            [tenant_id, audience_pk, list(members), *([_stored(row[name], kind) for row in rows]
-                                                      for name, kind in _COLUMNS.items()), tenant_id],
-        )  # fmt: skip
-
-
-def _stored(value: Any, kind: str) -> Any:
-    return Jsonb(value) if kind == "jsonb" and value is not None else value
+        cursor.execute(_PUT, [tenant_id, audience_pk, as_json(rows), tenant_id])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connection
 
 from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
@@ -136,7 +137,8 @@ def kind_of(change: Change) -> str:
 
 def change_to_json(change: Change) -> dict[str, Any]:
     """Return the change as plain JSON values; `change_from_json` gives it back."""
-    return {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(change).items()}
+    values = ((name.name, getattr(change, name.name)) for name in fields(change))
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values}
 
 
 def change_from_json(kind: str, stored: Mapping[str, Any]) -> Change:
@@ -146,10 +148,9 @@ def change_from_json(kind: str, stored: Mapping[str, Any]) -> Change:
     return KINDS[kind](**read)
 
 
-def columns(rows: Iterable[dict[str, Any]], *names: str) -> list[list[Any]]:
-    """Return the rows as one list a column, for `unnest`."""
-    listed = list(rows)
-    return [[row[name] for row in listed] for name in names]
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as one JSON text for `jsonb_to_recordset`: one parameter, whatever the number of rows and columns."""
+    return orjson.dumps(rows).decode()
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -18,7 +19,7 @@ from nexpura.sync import facts, outcome
 from nexpura.sync.models import MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, change_from_json, fence
+from nexpura.sync.store.records import Work, as_json, change_from_json, fence
 
 MAKING = ("add", "move")
 """Changes after which there is a member where there was none."""
@@ -29,13 +30,11 @@ STILL_AT_IT = timedelta(seconds=SERVER_LIMIT)
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
     """Write down what became of each change. Raises `RunLostError`: a re-reading then finds what landed."""
     known = _known_of(run, [(work.address, work.change) for work, _ in results])
-    _write(
-        run,
-        [
-            (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
-            for work, result in results
-        ],
-    )
+    settled = [
+        (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
+        for work, result in results
+    ]
+    _write(run, settled)
 
 
 def settle_touched(run: Begun, work: Work, member: Member) -> None:
@@ -48,7 +47,7 @@ def _write(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> None:
     if not settled:
         return
     with transaction.atomic():
-        _count(run, len(settled))
+        fence(run.tenant_id, run.id, run.token)
         settled = _not_erased(run, settled)
         _results(run, settled)
         _known(run, settled)
@@ -64,7 +63,7 @@ def _not_erased(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> 
     """Leave out changes of people who were erased while they were on their way: their result is gone, like all else."""
     there = set(
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, pk__in=[work.result_id for work, _ in settled]
+            tenant_id=run.tenant_id, pk__any_of=[work.result_id for work, _ in settled]
         ).values_list("pk", flat=True)
     )
     return [(work, one) for work, one in settled if work.result_id in there]
@@ -152,16 +151,14 @@ def _as_member(address: str, known: KnownMember) -> Member:
     )
 
 
-def _count(run: Begun, settled: int) -> None:
-    """Fence by the update itself: a shared lock raised to this later would meet another settler's."""
+def count_done(run: Begun, settled: int) -> None:
+    """Show the progress; on its own, because whoever decides beside it holds the run's row for a moment."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE sync_syncrun SET done = done + %s "
             "WHERE tenant_id = %s AND id = %s AND token = %s AND status = 'running'",
             [settled, run.tenant_id, run.id, run.token],
         )
-        if cursor.rowcount != 1:
-            raise RunLostError(f"run {run.id}")
 
 
 def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:
@@ -171,20 +168,23 @@ def _results(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> Non
             UPDATE sync_memberresult AS r
             SET state = s.state, bucket = s.bucket, standing_bucket = s.standing, reason = s.reason,
                 detail = s.detail, settled_at = now()
-            FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
-                AS s (id, state, bucket, standing, reason, detail)
+            FROM jsonb_to_recordset(%s::jsonb)
+                AS s (id bigint, state text, bucket text, standing text, reason text, detail text)
             WHERE r.tenant_id = %s AND r.id = s.id
             """,
-            [
-                [work.result_id for work, _ in results],
-                [settled.state for _, settled in results],
-                [settled.bucket.value for _, settled in results],
-                [settled.standing.bucket.value for _, settled in results],
-                [settled.standing.reason.value for _, settled in results],
-                [settled.standing.detail for _, settled in results],
-                run.tenant_id,
-            ],
+            [as_json([_row(work, settled) for work, settled in results]), run.tenant_id],
         )
+
+
+def _row(work: Work, settled: outcome.Settled) -> dict[str, Any]:
+    return {
+        "id": work.result_id,
+        "state": settled.state,
+        "bucket": settled.bucket,
+        "standing": settled.standing.bucket,
+        "reason": settled.standing.reason,
+        "detail": settled.standing.detail,
+    }
 
 
 def _known(run: Begun, results: Sequence[tuple[Work, outcome.Settled]]) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
 from django.db import connection, transaction
 from django.utils import timezone
-from psycopg.types.json import Jsonb
 
 from nexpura.audience import diff
 from nexpura.audience.desired import Terms
 from nexpura.audience.member import Status
-from nexpura.audience.plan import Bucket, Change, Move, NoChange, Plan
+from nexpura.audience.plan import Bucket, Move, NoChange, Plan
 from nexpura.audience.reasons import Reason
 from nexpura.customers.models import Customer
 from nexpura.sync import deciding
@@ -24,10 +24,10 @@ from nexpura.sync.deciding import Decided
 from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
 from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, change_from_json, change_to_json, fence, kind_of
+from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, change_to_json, fence, kind_of
 from nexpura.sync.store.settle import MAKING, STILL_AT_IT
 
-CHUNK = 300
+CHUNK = 500
 
 
 def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
@@ -39,7 +39,9 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
-        MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id, state=MemberResult.State.PLANNED).delete()
+        results = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id)
+        results.filter(state=MemberResult.State.PLANNED).delete()
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(done=results.count())
         renames.follow_the_book(run.tenant_id, run.audience_pk)
         audience = KnownAudience.objects.get(pk=run.audience_pk)
         if audience.decided_under != under:
@@ -51,8 +53,16 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     return int(horizon)
 
 
-def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: str | None) -> str | None:
-    """Decide the next few hundred marked addresses after `after`; returns the last one, None at the end.
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What was decided in one go: its last address, and how many changes of each kind were written down."""
+
+    last: str
+    planned: Mapping[str, int]
+
+
+def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: str | None) -> Chunk | None:
+    """Decide the next few hundred marked addresses after `after`; None at the end.
 
     Where nothing has to be sent, the address is settled at once; every change is written down as planned.
     """
@@ -67,14 +77,14 @@ def decide_chunk(run: Begun, terms: Terms, now: datetime, horizon: int, after: s
         proven = KnownAudience.objects.values_list("listing_complete", flat=True).get(pk=run.audience_pk)
         decided = deciding.decide(run.tenant_id, run.audience_pk, marks, terms, now, absence_proven=proven)
         _settle_at_once(run, decided)
-        _write_down(run, decided)
+        planned = _write_down(run, decided)
         if "" in marks:
             _settle_blank(run, marks[""])
-    return max(marks)
+    return Chunk(max(marks), planned)
 
 
 def plan_of(run: Begun) -> Plan:
-    """Count what is planned, and open the sending."""
+    """Count what is planned and not sent yet, now that everything is decided."""
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         cursor.execute(
@@ -94,8 +104,8 @@ def plan_of(run: Begun) -> Plan:
             retags=kinds.get("retag", 0),
             subscribed=subscribed,
         )
-        done = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
-        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="sending", planned=plan.total + done, done=done)
+        begun = MemberResult.objects.filter(tenant_id=run.tenant_id, run_id=run.id).exclude(state="planned").count()
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="sending", planned=plan.total + begun)
     return plan
 
 
@@ -157,13 +167,13 @@ def give_back(run: Begun, works: Iterable[Work]) -> None:
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, run_id=run.id, pk__in=[work.result_id for work in works], state="sending"
+            tenant_id=run.tenant_id, run_id=run.id, pk__any_of=[work.result_id for work in works], state="sending"
         ).update(state="planned", sent_at=None)
 
 
 def _plain(stored: Any) -> dict[str, Any]:
     """Django leaves JSON of raw queries as text."""
-    return dict(json.loads(stored)) if isinstance(stored, str) else dict(stored)
+    return dict(orjson.loads(stored)) if isinstance(stored, str) else dict(stored)
 
 
 def _still_to_move(run: Begun, works: list[Work]) -> list[Work]:
@@ -216,39 +226,40 @@ def _settle_blank(run: Begun, version: int) -> None:
     standings.unmark(run.tenant_id, [("", version)])
 
 
-def _write_down(run: Begun, decided: Sequence[Decided]) -> None:
-    rows: list[Sequence[Any]] = [
-        (
-            run.tenant_id,
-            run.id,
-            one.facts.address,
-            [*one.facts.customer_ids],
-            one.facts.version,
-            _stored(what),
-            kind_of(what),
-        )
+def _write_down(run: Begun, decided: Sequence[Decided]) -> Mapping[str, int]:
+    """Write the changes down as planned; returns how many there are of each kind."""
+    rows = [
+        {
+            "address": one.facts.address,
+            "customer_ids": f"{{{','.join(map(str, one.facts.customer_ids))}}}",
+            "version": one.facts.version,
+            "change": change_to_json(what),
+            "kind": kind_of(what),
+        }
         for one in decided
         for what in (one.decision, one.retag)
         if what is not None and not isinstance(what, NoChange)
     ]
+    if not rows:
+        return {}
     with connection.cursor() as cursor:
-        cursor.executemany(
+        cursor.execute(
             """
             INSERT INTO sync_memberresult
                 (tenant_id, run_id, address, customer_ids, version, change, kind, state, bucket, standing_bucket,
                  reason, detail)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, 'planned', '', '', '', '')
+            SELECT %s, %s, s.address, s.customer_ids::bigint[], s.version, s.change, s.kind, 'planned', '', '', '', ''
+            FROM jsonb_to_recordset(%s::jsonb)
+                AS s (address text, customer_ids text, version bigint, change jsonb, kind text)
+            ORDER BY s.address, s.kind
             ON CONFLICT (tenant_id, run_id, address, kind) DO UPDATE
                 SET customer_ids = excluded.customer_ids, version = excluded.version, change = excluded.change,
                     state = 'planned', bucket = '', standing_bucket = '', reason = '',
                     detail = '', sent_at = NULL, settled_at = NULL
             """,
-            rows,
+            [run.tenant_id, run.id, as_json(rows)],
         )
-
-
-def _stored(change: Change) -> Jsonb:
-    return Jsonb(change_to_json(change))
+    return Counter(str(row["kind"]) for row in rows)
 
 
 def fingerprint(audience_pk: int, terms: Terms) -> str:
