@@ -387,7 +387,7 @@ class History(Book):
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
     def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:
-        """Whose noes these are: of everybody at the address, and at the one that its member had before (B3)."""
+        """Whose noes these are: of everybody at the address, at the one its member had before, or whom it was made for."""
         for address, left in shown.items():
             for person in self.truth.holders(address):
                 yield address, left, person
@@ -395,6 +395,9 @@ class History(Book):
                 certain = question.surely and not question.somebody_else_came
                 for person in self.truth.holders(old) if old not in shown else ():
                     yield address, replace(left, shows=left.shows and certain), person
+            gone_on = self.witness.made_for(address)
+            if gone_on and not self.truth.holders(address):  # they have another address in the book by now
+                yield address, replace(left, shows=False), gone_on
 
     def _hear(self, shown: Mapping[str, Left], events: list[ConsentEvent], *, all_of_it: bool) -> None:
         for address, left, person in [*self._saying(shown)]:

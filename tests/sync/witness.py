@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.sync.truth import WITHIN, Truth, Word, address_of
+from tests.sync.truth import WITHIN, Person, Truth, Word, address_of
 
 Row = dict[str, Any]
 
@@ -201,6 +201,11 @@ class Witness:
     def _is_of_somebody_erased(self, address: str) -> bool:
         member = self.members.get(address)
         return address in self.truth.erased or (member is not None and member.of_somebody_erased)
+
+    def made_for(self, address: str) -> Person | None:
+        """The customer whom we made the member for, if it is still ours."""
+        member = self.members.get(address)
+        return self.truth.people.get(member.made_for or 0) if member and member.ours else None
 
     def all_is_read(self) -> None:
         """The product has seen every member as it is now, and knows who has another address."""
