@@ -225,8 +225,8 @@ def a_world() -> Iterator[World]:
             "NEXPURA_SECRET_KEY": "benchmark",
             "NEXPURA_ENCRYPTION_KEYS": "bmV4cHVyYS10ZXN0cy1uZXhwdXJhLXRlc3RzLTAwMDE=",
             "NEXPURA_MAILCHIMP_URL": f"{world.url}/{{dc}}/3.0",
-            "NEXPURA_HEARTBEAT": "0.5",
-            "NEXPURA_STALL": "2",
+            "NEXPURA_HEARTBEAT": "1",
+            "NEXPURA_STALL": "6",
         }
         import django
 

@@ -387,7 +387,7 @@ class History(Book):
         self.baseline_read |= KnownAudience.objects.filter(tenant=self.tenant, full_read_at__isnull=False).exists()
 
     def _saying(self, shown: Mapping[str, Left]) -> Iterator[tuple[str, Left, Person]]:
-        """Whose noes these are: of everybody at the address, at the one its member had before, of whom it was made for."""
+        """Whose noes these are: of everybody at the address, at the one its member had before, of whom it is for."""
         for address, left in shown.items():
             for person in self.truth.holders(address):
                 yield address, left, person
