@@ -67,8 +67,8 @@ def ours(world: World, size: int) -> Iterator[Row]:
     yield _row("first sync, into a full audience", world.sync())
     after = world.statuses()
     _must(after["subscribed"] == before["subscribed"] + size, f"only the new are new: {before}, {after}")
-    yield _row("its echo read", world.sync())
     time.sleep(A_MINUTE_LATER)
+    yield _row("its echo read", world.sync())
     yield _row("unchanged", world.sync())
     for what, change in _changes(world):
         change()
@@ -105,6 +105,7 @@ def theirs(world: World, size: int, few: int) -> Iterator[Row]:
     looked = peers.looked_at_first(world.url, list(peers.people(2 * size, fewer)))
     yield _extrapolated("a GET each, then 500 a call", looked, fewer, size)
     world.audience(others=0)
+    world.slow()
     yield {"scenario": "500 a call, one after the other", "seconds": peers.five_hundred(world.url, whom)}
 
 
