@@ -321,7 +321,9 @@ def test_a_withdrawal_is_heard_while_a_run_is_under_way_and_ten_requests_are_nev
     for number in range(60):
         shop.consenting(f"c{number:02}@inbox.example")
     begin = shop.log_begins_here()
-    shop.emulator.control("latency", [{"method": "POST", "path": ".*/lists/[^/]+", "base_ms": 1200}])  # the write falls half-way
+    shop.emulator.control(
+        "latency", [{"method": "POST", "path": ".*/lists/[^/]+", "base_ms": 1200}]
+    )  # the write falls half-way
     with transaction.atomic():
         run, _ = runs.create(shop.tenant, CLERK, "manual", past_brake=True)
     worker = threading.Thread(target=lambda: (asyncio.run(run_sync(run.pk, clock=Clock())), connection.close()))
