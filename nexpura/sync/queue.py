@@ -1,15 +1,21 @@
-"""Putting jobs into the queue, by the names of their tasks: whoever does needs to know nothing of how they work."""
+"""Putting jobs into the queue, by the names of their tasks: whoever does needs to know nothing of how they work.
+
+What waits in one queue never waits for what is in another: each has places of its own in every worker.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import TypedDict
 
-from django.db import transaction
+from django.db import connection, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 
 from nexpura.sync.models import Erasure, SyncRun
+from nexpura.sync.store import due
 
 SYNC = "nexpura:sync"
 """Carries out one run."""
@@ -20,10 +26,57 @@ LOOK = "nexpura:look"
 LISTEN = "nexpura:listen"
 """Sees to the webhook of an integration."""
 
+RUNS, LARGE_RUNS = "sync", "large"
+"""Runs; those of shops with many customers, which may take an hour."""
+SCHEDULE, ERASURES, ERRANDS = "schedule", "erasure", "errands"
+"""What takes seconds, and must not wait until a run has ended."""
+AWAITED, BY_THE_CLOCK = 10, 0
+"""Priorities of runs: somebody waits at a page or a prompt, or nobody does."""
+
 
 def enqueue(run: SyncRun) -> bool:
     """Queue the job that carries out `run`; False if it is queued already. Call inside a transaction."""
-    return _defer(SYNC, f"run-{run.pk}", run_id=run.pk)
+    large = bool(due.large_among([run.tenant_id]))
+    try:
+        with transaction.atomic():  # a refused job must not spoil the transaction around it
+            app.configure_task(SYNC, **_how(run, large=large)).defer(run_id=run.pk)
+    except AlreadyEnqueued:
+        return False
+    return True
+
+
+def hurry(run: SyncRun) -> None:
+    """Let the job of `run` overtake those that nobody waits for: somebody asks for it now."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET priority = greatest(priority, %s) "
+            "WHERE queueing_lock = %s AND status = 'todo'",
+            [AWAITED, f"run-{run.pk}"],
+        )
+
+
+def enqueue_new(runs: Sequence[SyncRun]) -> None:
+    """Queue the jobs of runs made in this very transaction, in one go."""
+    if not runs:
+        return
+    large = due.large_among([run.tenant_id for run in runs])
+    deferrers = [app.configure_task(SYNC, **_how(run, large=run.tenant_id in large)) for run in runs]
+    jobs = [one.make_new_job(run_id=run.pk) for one, run in zip(deferrers, runs, strict=True)]
+    app.job_manager.batch_defer_jobs(jobs)
+
+
+def _how(run: SyncRun, *, large: bool) -> _How:
+    return {
+        "queue": LARGE_RUNS if large else RUNS,
+        "priority": BY_THE_CLOCK if run.trigger == SyncRun.Trigger.SCHEDULE else AWAITED,
+        "queueing_lock": f"run-{run.pk}",
+    }
+
+
+class _How(TypedDict):
+    queue: str
+    priority: int
+    queueing_lock: str
 
 
 def enqueue_look(integration_id: int) -> bool:
@@ -42,7 +95,7 @@ def enqueue_listen(integration_id: int) -> bool:
 def _defer(task: str, queueing_lock: str, **ids: int) -> bool:
     try:
         with transaction.atomic():  # a refused job must not spoil the transaction around it
-            app.configure_task(task, queue="sync", queueing_lock=queueing_lock).defer(**ids)
+            app.configure_task(task, queue=ERRANDS, queueing_lock=queueing_lock).defer(**ids)
     except AlreadyEnqueued:
         return False
     return True
@@ -51,7 +104,7 @@ def _defer(task: str, queueing_lock: str, **ids: int) -> bool:
 def enqueue_erasure(erasure: Erasure, at: datetime | None = None) -> bool:
     """Queue a try of an erasure for now, or for `at`; False if that is queued already. Call inside a transaction."""
     lock = f"erasure-{erasure.pk}" + (f"-after-{erasure.attempts}" if at else "")
-    task = app.configure_task(ERASURE, queue="erasure", queueing_lock=lock, schedule_at=at)
+    task = app.configure_task(ERASURE, queue=ERASURES, queueing_lock=lock, schedule_at=at)
     try:
         with transaction.atomic():  # a refused job must not spoil the transaction around it
             task.defer(erasure_id=erasure.pk)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import queue, schedule
 from nexpura.sync.models import MemberResult, SyncRun
+from nexpura.sync.store import due
 from nexpura.sync.store.connected import audience_of
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -74,7 +75,8 @@ def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL) -
     """
     with transaction.atomic():
         run, _ = create(tenant, actor, trigger, past_brake=trigger == SyncRun.Trigger.MANUAL)
-        queue.enqueue(run)
+        if not queue.enqueue(run):
+            queue.hurry(run)
     return run
 
 
@@ -106,39 +108,36 @@ def worker_seen() -> bool:
 def start_due(now: datetime) -> int:
     """Queue a run for every integration whose time has come; returns how many.
 
-    The next time is moved before the run is queued, in one transaction: after downtime each tenant catches up
-    once, and two ticks never start the same day twice.
+    The next time is moved before the run is queued, in one transaction of some hundred: after downtime each tenant
+    catches up once, and two ticks never start the same day twice.
     """
-    due = Integration.objects.filter(kind=MAILCHIMP, next_sync_at__lte=now).values_list("pk", flat=True)[:500]
     started = 0
-    for pk in list(due):
-        with transaction.atomic():
-            integration = (
-                Integration.objects.select_for_update(skip_locked=True)
-                .select_related("tenant")
-                .filter(pk=pk, next_sync_at__lte=now)
-                .first()
-            )
-            if integration is None:
-                continue
-            tenant = integration.tenant
-            wanted = integration.is_connected and bool(integration.config.get("auto_sync"))
-            integration.next_sync_at = schedule.next_time(tenant.pk, tenant.zone, now) if wanted else None
-            integration.save(update_fields=["next_sync_at"])
-            if wanted:
-                start(tenant, Actor.system(), SyncRun.Trigger.SCHEDULE)
-                started += 1
+    while (some := _start_some(now)) is not None:
+        started += some
     return started
+
+
+def _start_some(now: datetime) -> int | None:
+    with transaction.atomic():
+        integrations = due.taken(now)
+        if not integrations:
+            return None
+        wanted = []
+        for integration in integrations:
+            tenant = integration.tenant
+            on = integration.is_connected and bool(integration.config.get("auto_sync"))
+            integration.next_sync_at = schedule.next_time(tenant.pk, tenant.zone, now) if on else None
+            wanted += [integration] * on
+        due.move(integrations)
+        made = due.make_runs(wanted, Actor.system(), SyncRun.Trigger.SCHEDULE)
+        queue.enqueue_new(made)
+    return len(made)
 
 
 def revive(now: datetime) -> int:
     """Queue again every active run that nobody carries out: its worker died, or its job was lost."""
-    late = now - timedelta(seconds=settings.NEXPURA_STALL)
-    stale = SyncRun.objects.filter(status=SyncRun.Status.RUNNING, heartbeat_at__lt=late) | SyncRun.objects.filter(
-        status=SyncRun.Status.QUEUED, queued_at__lt=late
-    )
     revived = 0
-    for run in stale:
+    for run in due.stranded(now - timedelta(seconds=settings.NEXPURA_STALL)):
         with transaction.atomic():
             revived += queue.enqueue(run)
     return revived

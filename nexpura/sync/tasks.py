@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from procrastinate import App, Blueprint, RetryDecision
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
-from nexpura.sync import forget, hear, runs
+from nexpura.sync import forget, hear, queue, runs
 from nexpura.sync import listen as listening
 from nexpura.sync import look as looking
 from nexpura.sync.clock import Clock
@@ -27,6 +28,12 @@ from nexpura.tenants import erased
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint()
+_dice = random.SystemRandom()
+
+FIRST = 100
+"""The priority of what starts all the others."""
+SOON, LATEST = 2, 15
+"""Seconds until a job that could not be done yet is tried again: at first, and after many tries."""
 
 
 class NotYetError(Exception):
@@ -34,35 +41,42 @@ class NotYetError(Exception):
 
 
 class ForAsLongAsItTakes(BaseRetryStrategy):
-    """A run that has to wait, lost its database or met our shutdown is tried again; its own record tells the rest."""
+    """A run that has to wait, lost its database or met our shutdown is tried again; its own record tells the rest.
+
+    Whoever has waited for long asks less often: the more shops wait for one Mailchimp user, the sooner one of them
+    asks after it is let go.
+    """
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
-        if isinstance(exception, NotYetError | OperationalError | InterfaceError | asyncio.CancelledError):
-            return RetryDecision(retry_in={"seconds": 2})
+        if isinstance(exception, NotYetError):
+            longest = min(SOON + job.attempts, LATEST)
+            return RetryDecision(retry_in={"seconds": _dice.randint(SOON, longest)})
+        if isinstance(exception, OperationalError | InterfaceError | asyncio.CancelledError):
+            return RetryDecision(retry_in={"seconds": SOON})
         return None
 
 
-@blueprint.task(name="sync", queue="sync", retry=ForAsLongAsItTakes())
+@blueprint.task(name="sync", queue=queue.RUNS, retry=ForAsLongAsItTakes())
 async def sync(run_id: int) -> None:
     """Carry out one run."""
     if isinstance(await run_sync(run_id, clock=Clock()), Busy):
         raise NotYetError(f"run {run_id}")
 
 
-@blueprint.task(name="carry_out_erasure", queue="erasure", retry=ForAsLongAsItTakes())
+@blueprint.task(name="carry_out_erasure", queue=queue.ERASURES, retry=ForAsLongAsItTakes())
 async def carry_out_erasure(erasure_id: int) -> None:
     """Make one try to do in Mailchimp what an erasure asks for; its row tells of the next."""
     await in_a_thread_of_its_own(forget.carry_out)(erasure_id, datetime.now(UTC))
 
 
-@blueprint.task(name="look", queue="sync")
+@blueprint.task(name="look", queue=queue.ERRANDS)
 async def look(integration_id: int) -> None:
     """Read the members that messages of Mailchimp were about. What is left undone, the tick brings back."""
     with _database_may_be_away(f"a look for integration {integration_id}"):
         await looking.look(integration_id)
 
 
-@blueprint.task(name="listen", queue="sync")
+@blueprint.task(name="listen", queue=queue.ERRANDS)
 async def listen(integration_id: int) -> None:
     """See to the webhook of an integration. What is left undone, the tick or the next run brings back."""
     with _database_may_be_away(f"the webhook of integration {integration_id}"):
@@ -79,7 +93,7 @@ def _database_may_be_away(what: str) -> Iterator[None]:
 
 
 @blueprint.periodic(cron="* * * * *")
-@blueprint.task(name="tick", queue="schedule", queueing_lock="tick")
+@blueprint.task(name="tick", queue=queue.SCHEDULE, priority=FIRST, queueing_lock="tick")
 async def tick(timestamp: int) -> None:
     """Each minute: start what is due, revive what is stranded."""
     now = datetime.now(UTC)
@@ -94,7 +108,7 @@ async def tick(timestamp: int) -> None:
 
 
 @blueprint.periodic(cron="17 3 * * *")
-@blueprint.task(name="tidy", queue="schedule", queueing_lock="tidy")
+@blueprint.task(name="tidy", queue=queue.SCHEDULE, queueing_lock="tidy")
 async def tidy(timestamp: int) -> None:
     """Each night: drop what is older than it is kept, seal with today's key what an older one sealed."""
     await from_db(_tidy)(datetime.now(UTC))

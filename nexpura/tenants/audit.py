@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,9 +48,30 @@ def record(
     Raises `TransactionManagementError` outside a transaction: a line that may be committed without
     what it speaks of, or the reverse, would be no evidence.
     """
-    if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError("an audit line belongs in the transaction of what it records")
-    return AuditEvent.objects.create(
+    (event,) = _written([_event(tenant, actor, action, subject, before, after)])
+    return event
+
+
+def record_each(
+    subjects: Iterable[tuple[Tenant, models.Model]],
+    actor: Actor,
+    action: str,
+    *,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Append a line about each of the subjects to its tenant's trail, as `record` does for one."""
+    _written([_event(tenant, actor, action, subject, None, after) for tenant, subject in subjects])
+
+
+def _event(
+    tenant: Tenant,
+    actor: Actor,
+    action: str,
+    subject: models.Model | None,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+) -> AuditEvent:
+    return AuditEvent(
         tenant=tenant,
         actor_kind=actor.kind,
         actor_id=actor.id,
@@ -61,6 +82,12 @@ def record(
         before=dict(before or {}),
         after=dict(after or {}),
     )
+
+
+def _written(events: Sequence[AuditEvent]) -> list[AuditEvent]:
+    if not transaction.get_connection().in_atomic_block:
+        raise transaction.TransactionManagementError("an audit line belongs in the transaction of what it records")
+    return AuditEvent.objects.bulk_create(events)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -1,11 +1,16 @@
-"""`nexpura worker`: carries out queued runs and keeps the daily schedule. Any number, on any number of machines."""
+"""`nexpura worker`: carries out queued runs and keeps the daily schedule. Any number, on any number of machines.
+
+Each has places for three kinds of jobs, so that none waits for another kind: runs, runs of large shops, errands.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from argparse import ArgumentParser
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -16,10 +21,15 @@ from procrastinate.contrib.django import app as django_app
 from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.exceptions import UniqueViolation
 from procrastinate.jobs import Job, Status
+from procrastinate.signals import on_stop
 
+from nexpura.sync import queue
 from nexpura.sync.database import close_connections
+from nexpura.sync.store.due import LARGE
 
 logger = logging.getLogger(__name__)
+
+ERRANDS_AT_ONCE = 10
 
 
 class Command(BaseCommand):
@@ -28,33 +38,61 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--concurrency", type=int, default=20, help="runs in flight in this process (20)")
+        parser.add_argument(
+            "--large",
+            type=int,
+            default=4,
+            help=f"and of shops with more than {LARGE:,} customers (4; 0 leaves them to others)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        asyncio.run(work(options["concurrency"]))
+        asyncio.run(work(options["concurrency"], options["large"]))
         close_connections()
 
 
-async def work(concurrency: int) -> None:
+async def work(concurrency: int, large: int) -> None:
     """Work until stopped; put back what is under way when stopping takes longer than a few seconds."""
     connector = django_app.connector
     assert isinstance(connector, DjangoConnector)
     app = django_app.with_connector(connector.get_worker_connector())
+    places = {
+        (queue.RUNS,): concurrency,
+        (queue.LARGE_RUNS,): large,
+        (queue.SCHEDULE, queue.ERASURES, queue.ERRANDS): ERRANDS_AT_ONCE,
+    }
     async with app.open_async():
+        working = {asyncio.create_task(_work_at(app, queues, number)) for queues, number in places.items() if number}
         rescuing = asyncio.create_task(_rescue(app))
         try:
-            await app.run_worker_async(
-                concurrency=concurrency,
-                fetch_job_polling_interval=1,
-                shutdown_graceful_timeout=settings.NEXPURA_STALL / 3,
-                update_heartbeat_interval=settings.NEXPURA_HEARTBEAT,
-                stalled_worker_timeout=settings.NEXPURA_STALL,
-                delete_jobs="successful",
-                install_signal_handlers=True,
-            )
+            with on_stop(partial(_cancel, working)):
+                await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            _cancel(working)  # one that ends by itself ends the others: the process is started anew as a whole
+            ended = await asyncio.gather(*working, return_exceptions=True)
             rescuing.cancel()
             with suppress(asyncio.CancelledError):
                 await rescuing
+    for failure in ended:
+        if isinstance(failure, Exception):
+            raise failure
+
+
+async def _work_at(app: App, queues: Sequence[str], concurrency: int) -> None:
+    await app.run_worker_async(
+        queues=queues,
+        concurrency=concurrency,
+        fetch_job_polling_interval=1,
+        shutdown_graceful_timeout=settings.NEXPURA_STALL / 3,
+        update_heartbeat_interval=settings.NEXPURA_HEARTBEAT,
+        stalled_worker_timeout=settings.NEXPURA_STALL,
+        delete_jobs="successful",
+        install_signal_handlers=False,
+    )
+
+
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 async def _rescue(app: App) -> None:
