@@ -143,7 +143,7 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
                 "contacts": [member.contact_id for member in newest.values()],
                 "moments": [member.last_changed for member in newest.values()],
                 "words": [member.unsubscribe_reason or "" for member in newest.values()],
-                "in_doubt": [*_perhaps_opted_out(audience_pk, newest)],
+                "erased": [*_opted_out_when_erased(audience_pk, newest)],
             },
         )
         return dict(cursor.fetchall())
@@ -209,18 +209,17 @@ _MIRROR = """
                AND NOT EXISTS (  -- the opt-out of somebody erased; while that is tried and not known yet, perhaps
                    SELECT 1 FROM sync_erasure AS e JOIN ours AS o ON o.tenant_id = e.tenant_id AND o.id = e.audience_id
                    JOIN seen AS s ON s.address = d.address
-                   WHERE EXISTS (
+                   WHERE s.address = ANY(%(erased)s::text[]) AND (EXISTS (
                           SELECT 1 FROM jsonb_array_elements(e.opt_outs) AS t (told)
                           WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
-                      OR s.address = ANY(%(in_doubt)s::text[])
-                         AND e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
-                         AND d.last_changed >= e.requested_at - interval '1 minute')
+                      OR e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
+                         AND d.last_changed >= e.requested_at - interval '1 minute'))
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
 
 
-def _perhaps_opted_out(audience_pk: int, newest: Mapping[str, Member]) -> set[str]:
-    """Return the addresses of people whose erasure was tried in a shop with this audience, who knows how it ended."""
+def _opted_out_when_erased(audience_pk: int, newest: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of people whom a shop with this audience erased, and unsubscribed or tried to."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -228,7 +227,7 @@ def _perhaps_opted_out(audience_pk: int, newest: Mapping[str, Member]) -> set[st
             JOIN sync_knownaudience AS a ON a.tenant_id = e.tenant_id AND a.id = e.audience_id
             JOIN sync_knownaudience AS this ON this.id = %s
                 AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
-            WHERE e.state = 'pending' AND e.choice = 'unsubscribe' AND e.attempts > 0 AND e.opt_outs = '[]'
+            WHERE e.choice = 'unsubscribe' AND (e.opt_outs <> '[]' OR e.state = 'pending' AND e.attempts > 0)
             """,
             [audience_pk],
         )
