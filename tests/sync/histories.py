@@ -22,7 +22,7 @@ from nexpura.sync.clock import Clock
 from nexpura.sync.models import Erasure, KnownAudience, LoginLease, SyncRun
 from tests.sync import interruption
 from tests.sync.book import Book
-from tests.sync.conftest import AUDIENCE, CLERK, KEY
+from tests.sync.conftest import CLERK, KEY
 from tests.sync.interruption import Steps
 from tests.sync.mortal import Nursery
 from tests.sync.story import TALLY
@@ -64,6 +64,8 @@ class Opening:
 
     double_optin: bool = False
     permissions: bool = False
+    asks: bool = False
+    """Whether whoever left and says yes again is asked by Mailchimp to confirm."""
     fields: str = "usual"
     seeds: tuple[tuple[str, str, str], ...] = ()
     """Address, status and who unsubscribed it."""
@@ -82,6 +84,8 @@ class History(Book):
         self._open_audience()
         self.tell_time()
         self.connects()
+        if opening.asks:
+            self.chooses(ask_to_confirm=True, mapping={}, permissions=[])
 
     def _open_audience(self) -> None:
         opening = self.opening
@@ -93,7 +97,7 @@ class History(Book):
             if status == "unsubscribed":
                 seeds[-1]["unsubscribed_by"] = by
         audience = {
-            "id": AUDIENCE, "name": "Newsletter", "members": seeds, "double_optin": opening.double_optin,
+            "id": self.audience_id, "name": "Newsletter", "members": seeds, "double_optin": opening.double_optin,
             "merge_fields": FIELDS[opening.fields], "marketing_permissions": [*PERMISSIONS] * opening.permissions,
         }  # fmt: skip
         users = [{"name": "owner", "role": "owner", "keys": [KEY]}]
@@ -156,7 +160,7 @@ class History(Book):
     def acts_there(self, which: int, event: str, email: str, first: str, *, raced: bool = False) -> None:
         """A member, or the merchant with one, acts in Mailchimp."""
         self.tick()
-        members = sorted(self.emulator.members(AUDIENCE), key=lambda row: str(row["email_address"]).lower())
+        members = sorted(self.emulator.members(self.audience_id), key=lambda row: str(row["email_address"]).lower())
         if not members:
             return
         address = members[which % len(members)]["email_address"]
@@ -181,6 +185,7 @@ class History(Book):
 
     def comes_back(self, who: int, how: str) -> None:
         """Somebody who is out says yes in the shop, or signs up in Mailchimp; or leaves there as well, and says yes."""
+        by = {"left there too": "unsubscribe", "complained": "complaint"}
         theirs = self._in_the_audience("unsubscribed")
         if not theirs:
             return
@@ -188,9 +193,17 @@ class History(Book):
         if how == "signs up":
             self.signs_up(person.email, "")
             return
-        if how == "left there too":
-            self._there(person.email, "unsubscribe", raced=False)
+        if how in by:
+            self._there(person.email, by[how], raced=False)
+        self.passes(timedelta(seconds=1))
         self.speaks(person, yes=True, when="undated")
+
+    def stays_a_while(self, one: Person, other: Person) -> None:
+        """One person has the address of another for some time."""
+        self.moves(one, other.email)
+        self.syncs()
+        self.passes(timedelta(seconds=1))
+        self.moves(self.truth.people[one.id], one.email)
 
     def _in_the_audience(self, *statuses: str) -> list[Person]:
         self.witness.catch_up()
@@ -206,7 +219,7 @@ class History(Book):
         self.witness.catch_up()
         before = self._changed_last(email)
         try:
-            self.emulator.control("member_event", {"list_id": AUDIENCE, "email": email, "event": event, **more})
+            self.emulator.control("member_event", {"list_id": self.audience_id, "email": email, "event": event, **more})
         except ControlError:
             return  # it cannot befall this member
         self.says(f"in Mailchimp: {event} of {email} {more or ''}")
@@ -219,13 +232,13 @@ class History(Book):
 
     def _changed_last(self, email: str) -> object:
         address = address_of(email)
-        rows = (row for row in self.emulator.members(AUDIENCE) if address_of(row["email_address"]) == address)
+        rows = (row for row in self.emulator.members(self.audience_id) if address_of(row["email_address"]) == address)
         return next(((row["last_changed"], row["status"]) for row in rows), None)
 
     # --- what the shop chooses -------------------------------------------------------------------
 
     def connects(self) -> None:
-        answer = connect.connect(self.tenant, CLERK, key_text=KEY, audience_id=AUDIENCE, auto_sync=False)
+        answer = connect.connect(self.tenant, CLERK, key_text=KEY, audience_id=self.audience_id, auto_sync=False)
         assert isinstance(answer, connect.Connected), answer
         self.connected = True
         # Open erasures are due at once, by the database's own clock.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from tests.sync.conftest import AUDIENCE
 from tests.sync.histories import BAD, FAKE, TIRED, History
 from tests.sync.truth import Person, address_of
 from tests.sync.witness import MAILABLE, promised
@@ -57,7 +56,7 @@ def _nothing_is_left_to_write(history: History) -> None:
 
 
 def _audience_is_as_promised(history: History) -> None:
-    held = {address_of(row["email_address"]): row for row in history.emulator.members(AUDIENCE)}
+    held = {address_of(row["email_address"]): row for row in history.emulator.members(history.audience_id)}
     seen = {address: member.status for address, member in history.witness.members.items()}
     assert seen == {address: row["status"] for address, row in held.items()}, "the witness lost track"
     for address, member in history.witness.members.items():

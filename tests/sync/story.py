@@ -35,6 +35,8 @@ class Story:
         self.emulator, self.lines, self._tell = emulator, [], tell
         number = next(_numbers)
         self.tenant = Tenant.objects.create(slug=f"shop-{number}", name=f"Shop {number}", country="AU")
+        # Not that of another history: what another shop does in an audience counts there too (B13).
+        self.audience_id = f"{number:010x}"
         # Long ago, so that no date of the story lies in the future.
         self.present = datetime.now(UTC).replace(microsecond=0) - timedelta(days=400)
         self.truth = Truth()

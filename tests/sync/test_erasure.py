@@ -561,6 +561,19 @@ def test_a_no_of_somebody_else_is_heard_while_nobody_knows_whether_an_erasure_la
     assert (erasure.state, ben.consent_state) == ("pending", "withdrawn")
 
 
+def test_a_no_of_somebody_else_in_the_very_second_of_an_erasure_is_heard(shop, ada):
+    ben = shop.consenting("ben@inbox.example", first="Ben")
+    shop.sync()
+    shop.emulator.control("clock", {"now": (datetime.now(UTC) + timedelta(seconds=5)).isoformat()})
+    carry_out(erased_for(shop, ada))
+    shop.person("ben@inbox.example", "unsubscribe_admin")
+
+    shop.sync()
+
+    ben.refresh_from_db()
+    assert ben.consent_state == "withdrawn"
+
+
 def test_what_an_erased_person_said_in_mailchimp_is_no_withdrawal_of_whoever_has_the_address_next(shop):
     shop.audience({"email_address": ADA, "status": "unsubscribed"})
     ada = shop.customer(ADA)

@@ -25,7 +25,7 @@ from tests.sync.story import TALLY, a_world_for_histories
 from tests.sync.truth import CHOSEN
 
 HISTORIES = int(os.environ.get("NEXPURA_TEST_HISTORIES", "200"))
-STEPS = int(os.environ.get("NEXPURA_TEST_STEPS", "16"))
+STEPS = int(os.environ.get("NEXPURA_TEST_STEPS", "14"))
 SHRINK = os.environ.get("NEXPURA_TEST_SHRINK", "1") == "1"
 KILLS = bool(os.environ.get("NEXPURA_TEST_REAL_KILLS"))
 FAILED: list[str] = []
@@ -46,11 +46,13 @@ TRIGGER = st.sampled_from(["manual", "schedule"])
 ROW = st.fixed_dictionaries(
     {"who": st.none() | WHO, "first": NAME, "last": NAME, "email": EMAIL, "says": SAYS, "when": WHEN, "tags": TAGS}
 )
+BACK = st.sampled_from(["says yes", "signs up", "left there too", "complained"])
 STATUS = st.sampled_from(["subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived"])
 OPENING = st.builds(
     Opening,
     double_optin=st.sampled_from([False, False, False, True]),
     permissions=st.sampled_from([False, False, True]),
+    asks=st.booleans(),
     fields=st.sampled_from(["usual", "usual", *FIELDS]),
     seeds=st.lists(
         st.tuples(st.sampled_from(GOOD), STATUS, st.sampled_from(["user", "admin"])),
@@ -176,15 +178,19 @@ class Histories(RuleBasedStateMachine):
     def somebody_leaves_and_is_out(self, who):
         self.history.leaves(who)
 
-    @rule(who=WHO, how=st.sampled_from(["says yes", "signs up", "left there too"]))
+    @rule(who=WHO, how=BACK)
     def somebody_comes_back(self, who, how):
         self.history.comes_back(who, how)
 
-    @rule(who=WHO, how=st.sampled_from(["says yes", "signs up", "left there too"]))
+    @rule(who=WHO, how=BACK)
     def somebody_leaves_and_comes_back(self, who, how):
         self.history.leaves(who)
         self.history.comes_back(who, how)
         self.history.syncs()
+
+    @rule(one=WHO, other=WHO)
+    def somebody_stays_with_another_for_a_while(self, one, other):
+        self.history.stays_a_while(self.history.somebody(one), self.history.somebody(other))
 
     # --- the shop ---
 

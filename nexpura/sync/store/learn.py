@@ -20,7 +20,7 @@ from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import erase, nameless, standings, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import as_json, fence
-from nexpura.tenants import erased
+from nexpura.tenants import erased, vault
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
@@ -140,6 +140,7 @@ def _mirror(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> d
                 "tenant": tenant_id,
                 "audience": audience_pk,
                 "seen": as_json([_row(address, member) for address, member in newest.items()]),
+                "erased": [*_opted_out_when_erased(audience_pk, newest)],
             },
         )
         return dict(cursor.fetchall())
@@ -217,9 +218,33 @@ _MIRROR = """
                    SELECT 1 FROM sync_erasure AS e JOIN ours AS o ON o.tenant_id = e.tenant_id AND o.id = e.audience_id
                    JOIN seen AS s ON s.address = d.address
                    CROSS JOIN jsonb_array_elements(e.opt_outs) AS t (told)
-                   WHERE (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
+                   WHERE s.address = ANY(%(erased)s::text[])
+                     AND (told ->> 'changed')::timestamptz = d.last_changed AND told ->> 'words' = s.words)
     FROM differing AS d LEFT JOIN before AS b ON b.address = d.address ORDER BY d.address
 """
+
+
+def _opted_out_when_erased(audience_pk: int, newest: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of people whom a shop with this audience erased, with an opt-out that is known."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT e.tenant_id FROM sync_erasure AS e
+            JOIN sync_knownaudience AS a ON a.tenant_id = e.tenant_id AND a.id = e.audience_id
+            JOIN sync_knownaudience AS this ON this.id = %s
+                AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
+            WHERE e.choice = 'unsubscribe' AND e.opt_outs <> '[]'
+            """,
+            [audience_pk],
+        )
+        tenants = [tenant_id for (tenant_id,) in cursor.fetchall()]
+    found: set[str] = set()
+    for tenant_id in tenants:
+        try:
+            found |= _marked(tenant_id, newest)
+        except vault.CannotOpen:  # another shop's: anybody may be the one
+            found |= newest.keys()
+    return found
 
 
 def _marked(tenant_id: int, newest: Mapping[str, Member]) -> set[str]:
