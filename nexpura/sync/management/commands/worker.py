@@ -79,7 +79,7 @@ async def work(concurrency: int, large: int) -> None:
 
 async def _work_at(app: App, queues: Sequence[str], concurrency: int) -> None:
     await app.run_worker_async(
-        queues=queues,
+        queues=list(queues),  # an array for PostgreSQL: a tuple would be a row
         concurrency=concurrency,
         fetch_job_polling_interval=1,
         shutdown_graceful_timeout=settings.NEXPURA_STALL / 3,
