@@ -106,7 +106,7 @@ def small_beside_large(town: Town, wanted: argparse.Namespace) -> Iterator[dict[
     few = min(100, wanted.tenants)
     latency = (wanted.latency or [100.0])[0]
     _head(f"{few} shops of {wanted.customers}, one worker, {latency:.0f} ms a call")
-    for larges, size in ((0, 0), (1, wanted.large), (25, wanted.large // 4)):
+    for larges, size in ((0, 0), (1, wanted.large), (0, 0), (25, max(12_000, wanted.large // 4))):
         small, large = town.shops(few, wanted.customers), town.shops(larges, size)
         town.slow(latency)
         with town.working(1):
