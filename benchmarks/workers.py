@@ -17,6 +17,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,12 +106,12 @@ def small_beside_large(town: Town, wanted: argparse.Namespace) -> Iterator[dict[
     few = min(100, wanted.tenants)
     latency = (wanted.latency or [100.0])[0]
     _head(f"{few} shops of {wanted.customers}, one worker, {latency:.0f} ms a call")
-    for larges, size in ((0, 0), (1, wanted.large), (25, wanted.large // 4)):
+    for larges, size in ((0, 0), (1, wanted.large), (0, 0), (25, max(12_000, wanted.large // 4))):
         small, large = town.shops(few, wanted.customers), town.shops(larges, size)
         town.slow(latency)
         with town.working(1):
             town.queue(large)
-            _until(lambda large=large: town.begun(large) >= min(len(large), 1))
+            town.until(lambda large=large: town.begun(large) >= min(len(large), 1))
             time.sleep(5 if large else 2)
             what = f"beside {larges} of {size:,}" if large else "alone"
             batch = town.batch(what, small, 1, running=True)
@@ -165,6 +166,8 @@ class Town:
         self.made = 0
         self.processes: list[subprocess.Popen[bytes]] = []
         self._answer: Any = None
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the town
+        """What the workers say; read when something goes wrong."""
 
     def shops(self, number: int, customers: int) -> list[int]:
         """Make so many tenants with so many customers who said yes, connected, in a Mailchimp that answers at once."""
@@ -195,7 +198,7 @@ class Town:
         )
         for tenant, one in zip(made, numbers, strict=True):
             self._connect(tenant, one)
-        self.world.sql("ANALYZE")
+        self.take_statistics()
         return ids
 
     def empty_shops_due(self, number: int) -> None:
@@ -216,7 +219,14 @@ class Town:
         KnownAudience.objects.bulk_create(
             KnownAudience(tenant=one, data_centre="us14", audience_id="due", name="Due") for one in made
         )
-        self.world.sql("ANALYZE")
+        self.take_statistics()
+
+    def take_statistics(self) -> None:
+        """Do what the database's daemon does within minutes."""
+        from nexpura.tenants.management.commands.migrate import as_owner
+
+        with as_owner():
+            self.world.sql("ANALYZE")
 
     def slow(self, latency: float) -> None:
         slow = {"base_ms": latency}
@@ -252,7 +262,7 @@ class Town:
         with self.working(0 if running else workers):
             if running:
                 self.queue(tenants)
-            _until(lambda: self.ended(tenants) >= len(tenants))
+            self.until(lambda: self.ended(tenants) >= len(tenants))
             worked = self.cpu_of_workers() - worked
             database, emulator = self.cpu_of_database() - database, self.cpu_of_emulator() - emulator
         after = self.world.metrics()
@@ -290,7 +300,7 @@ class Town:
         environment = {**os.environ, **WORKERS}
         command = [sys.executable, "-m", "django", "worker"]
         mine = [
-            subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.Popen(command, cwd=HERE, env=environment, stdout=subprocess.DEVNULL, stderr=self.log)
             for _ in range(number)
         ]
         self.processes += mine
@@ -301,6 +311,15 @@ class Town:
                 process.kill()
                 process.wait()
                 self.processes.remove(process)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait; a worker that ends by itself ends the waiting."""
+        ends = time.monotonic() + PATIENCE
+        while not true():
+            if time.monotonic() > ends or any(process.poll() is not None for process in self.processes):
+                self.log.seek(0)
+                raise SystemExit(f"{self.log.read()[-9000:].decode()}\na worker ended, or it takes too long")
+            time.sleep(0.2)
 
     def begun(self, tenants: Sequence[int]) -> int:
         return self._count("started_at IS NOT NULL", tenants)
@@ -407,14 +426,6 @@ def _children(parent: int) -> list[int]:
             except OSError:
                 continue
     return found
-
-
-def _until(true: Callable[[], bool]) -> None:
-    ends = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > ends:
-            raise SystemExit("it does not end")
-        time.sleep(0.2)
 
 
 COLUMNS = (

@@ -1,10 +1,15 @@
-"""The database from inside a run's event loop: a few threads of its own, each with one connection."""
+"""The database from inside a run's event loop: a few threads of its own, each with one connection.
+
+Large runs have threads of their own: what they ask takes long, and the others' short questions do not wait behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from threading import Barrier
 from typing import ParamSpec, TypeVar
@@ -15,8 +20,32 @@ from django.db import close_old_connections, connection
 P = ParamSpec("P")
 T = TypeVar("T")
 
-THREADS = 4
-_pool = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+THREADS, THREADS_OF_LARGE = 4, 3
+
+
+class _Threads:
+    """A number of threads that are ended and begun anew."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number, self.name = number, name
+        self.begin()
+
+    def begin(self) -> None:
+        self.pool = ThreadPoolExecutor(self.number, thread_name_prefix=self.name)
+
+
+_all, _of_large = _Threads(THREADS, "database"), _Threads(THREADS_OF_LARGE, "database-large")
+_threads: ContextVar[_Threads] = ContextVar("threads", default=_all)
+
+
+@contextmanager
+def as_a_large_one() -> Iterator[None]:
+    """Use the threads of the large runs for the length of the block, and in whatever is begun within it."""
+    before = _threads.set(_of_large)
+    try:
+        yield
+    finally:
+        _threads.reset(before)
 
 
 def from_db(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
@@ -27,7 +56,7 @@ def from_db(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         close_old_connections()
         return work(*args, **kwargs)
 
-    return sync_to_async(on_a_live_connection, thread_sensitive=False, executor=_pool)
+    return sync_to_async(on_a_live_connection, thread_sensitive=False, executor=_threads.get().pool)
 
 
 def in_a_thread_of_its_own(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
@@ -48,14 +77,14 @@ def in_a_thread_of_its_own(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
 def close_connections() -> None:
     """Close the threads' connections and end the threads; for a process, or a test, that is done with them."""
-    global _pool
-    together = Barrier(THREADS)
+    for threads in (_all, _of_large):
+        together = Barrier(threads.number)
 
-    def close_one() -> None:
-        together.wait()  # every thread takes exactly one of these
-        connection.close()
+        def close_one(together: Barrier = together) -> None:
+            together.wait()  # every thread takes exactly one of these
+            connection.close()
 
-    for closing in [_pool.submit(close_one) for _ in range(THREADS)]:
-        closing.result()
-    _pool.shutdown()
-    _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        for closing in [threads.pool.submit(close_one) for _ in range(threads.number)]:
+            closing.result()
+        threads.pool.shutdown()
+        threads.begin()

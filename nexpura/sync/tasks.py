@@ -6,13 +6,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 from django.db import InterfaceError, OperationalError
-from procrastinate import App, Blueprint, RetryDecision
+from procrastinate import App, Blueprint, JobContext, RetryDecision
 from procrastinate.jobs import Job
 from procrastinate.retry import BaseRetryStrategy
 
@@ -20,7 +20,7 @@ from nexpura.sync import forget, hear, queue, runs
 from nexpura.sync import listen as listening
 from nexpura.sync import look as looking
 from nexpura.sync.clock import Clock
-from nexpura.sync.database import from_db, in_a_thread_of_its_own
+from nexpura.sync.database import as_a_large_one, from_db, in_a_thread_of_its_own
 from nexpura.sync.models import MemberResult
 from nexpura.sync.run import run_sync
 from nexpura.sync.store import Busy, erase, inbound, webhooks
@@ -56,10 +56,12 @@ class ForAsLongAsItTakes(BaseRetryStrategy):
         return None
 
 
-@blueprint.task(name="sync", queue=queue.RUNS, retry=ForAsLongAsItTakes())
-async def sync(run_id: int) -> None:
+@blueprint.task(name="sync", queue=queue.RUNS, retry=ForAsLongAsItTakes(), pass_context=True)
+async def sync(context: JobContext, run_id: int) -> None:
     """Carry out one run."""
-    if isinstance(await run_sync(run_id, clock=Clock()), Busy):
+    with as_a_large_one() if context.job.queue == queue.LARGE_RUNS else nullcontext():
+        ended = await run_sync(run_id, clock=Clock())
+    if isinstance(ended, Busy):
         raise NotYetError(f"run {run_id}")
 
 

@@ -79,8 +79,8 @@ def stranded(late: datetime) -> list[SyncRun]:
             SELECT r.* FROM sync_syncrun AS r
             WHERE r.status IN ('queued', 'running')
               AND CASE r.status WHEN 'running' THEN r.heartbeat_at ELSE r.queued_at END < %s
-              AND NOT EXISTS (
-                SELECT 1 FROM procrastinate_jobs AS j WHERE j.queueing_lock = 'run-' || r.id AND j.status = 'todo')
+              AND 'run-' || r.id NOT IN (  -- hashed, however little PostgreSQL knows of the tables
+                SELECT queueing_lock FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock IS NOT NULL)
             """,
             [late],
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ from nexpura.sync.store.due import LARGE
 logger = logging.getLogger(__name__)
 
 ERRANDS_AT_ONCE = 10
+SWITCH = 0.001
+"""Seconds that a thread may compute while others wait for their turn: a large shop's for a hundred small ones'."""
 
 
 class Command(BaseCommand):
@@ -46,6 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        sys.setswitchinterval(SWITCH)
         asyncio.run(work(options["concurrency"], options["large"]))
         close_connections()
 
@@ -79,7 +83,7 @@ async def work(concurrency: int, large: int) -> None:
 
 async def _work_at(app: App, queues: Sequence[str], concurrency: int) -> None:
     await app.run_worker_async(
-        queues=queues,
+        queues=list(queues),  # an array for PostgreSQL: a tuple would be a row
         concurrency=concurrency,
         fetch_job_polling_interval=1,
         shutdown_graceful_timeout=settings.NEXPURA_STALL / 3,
