@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,6 +96,50 @@ PHONES = [
 @pytest.mark.parametrize(("text", "country", "kept"), PHONES)
 def test_a_phone_number_is_read_as_one_dials_it_in_the_shops_country(text, country, kept):
     assert normalise.phone_as_kept(text, country) == kept
+
+
+@pytest.mark.parametrize("country", sorted(phonenumbers.SUPPORTED_REGIONS))
+def test_the_short_way_to_read_a_number_tells_what_the_library_tells_or_nothing(country):
+    chance = random.Random(country)
+
+    for text in _dialled(country, chance):
+        told = normalise._plan_of(country).as_kept(text)
+        assert told in ("", normalise._as_the_library_reads(text, country)), text
+
+
+def test_the_short_way_is_taken_for_nearly_every_number_of_the_country():
+    assert normalise._plan_of("AU").as_kept("0491 570 156") == "+61491570156"
+    assert normalise._plan_of("AU").as_kept("+61 491 570 156") == "+61491570156"
+    assert normalise._plan_of("CA").as_kept("506-234-5678") == "+15062345678"
+    assert normalise._plan_of("ZZ").as_kept("0491 570 156") == ""
+
+
+def _dialled(country: str, chance: random.Random) -> set[str]:
+    """Numbers of a country as people write them, right and wrong."""
+    formats = phonenumbers.PhoneNumberFormat
+    examples = [phonenumbers.example_number_for_type(country, kind) for kind in range(11)]
+    written = {
+        phonenumbers.format_number(example, form)
+        for example in examples
+        if example
+        for form in (formats.E164, formats.INTERNATIONAL, formats.NATIONAL)
+    }
+    code = phonenumbers.country_code_for_region(country)
+    for text in sorted(written):
+        place = chance.randrange(len(text))
+        written.add(text[:place] + chance.choice("0123456789- ") + text[place:])
+        written.add(text[:place] + chance.choice("0123456789") + text[place + 1 :])
+    for _ in range(20):
+        digits = "".join(chance.choice("0123456789") for _ in range(chance.randint(4, 12)))
+        written |= {
+            digits,
+            f"0{digits}",
+            f"+{code}{digits}",
+            f"+{code}0{digits}",
+            f"{code}{digits}",
+            f"00{code}{digits}",
+        }
+    return written
 
 
 def test_a_phone_number_that_is_none_is_answered_with_an_example_of_the_country():
