@@ -41,5 +41,5 @@ def hold(tenant_id: int, pk: int) -> Customer:
 
 def by_number(tenant: Tenant, numbers: Iterable[str]) -> dict[str, int]:
     """Return whom the numbers of the till mean that records had before they were merged."""
-    known = FormerCustomer.objects.filter(tenant=tenant, external_id__in=list(numbers))
+    known = FormerCustomer.objects.filter(tenant=tenant, external_id__any_of=numbers)
     return {number: pk for number, pk in known.values_list("external_id", "customer_id") if number}

@@ -9,29 +9,31 @@ held, in the order of the file and including what the rows before it did.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from nexpura.customers import csv_rows, ledger, normalise, returning
+from nexpura.audience.address import address_of
+from nexpura.customers import bulk, csv_rows, ledger, normalise, returning
 from nexpura.customers.csv_rows import Problem, Row
 from nexpura.customers.intake import unique
 from nexpura.customers.known import Book, Entry
 from nexpura.customers.ledger import GRANTED, WITHDRAWN
-from nexpura.customers.models import ConsentEvent, ConsentSource, Customer
-from nexpura.tenants import audit
+from nexpura.customers.models import ConsentSource
+from nexpura.tenants import audit, statistics
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
 
-BATCH = 1_000
+BATCH = statistics.EVERY
 MOST_NOTES = 1_000
-SOURCES = {source.value for source in ConsentSource} - {ConsentSource.MAILCHIMP, ConsentSource.API}
-UPDATED = ["external_id", "first_name", "last_name", "email", "phone", "tags", "updated_at"]
+SOURCES = {source.value for source in ConsentSource} - {ConsentSource.MAILCHIMP.value, ConsentSource.API.value}
+FIELDS = ("external_id", "first_name", "last_name", "email", "phone")
+"""What a row says about a customer, besides tags and consent."""
 
 
 @dataclass
@@ -92,11 +94,12 @@ def import_customers(
     for _ in csv_rows.read(path, zone=tenant.zone, now=now):
         pass
     with transaction.atomic():
-        _plan_each_statement_anew()
+        bulk.prepare()
         Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # one import of a tenant at a time
         rows = csv_rows.read(path, zone=tenant.zone, now=now)
         while batch := list(itertools.islice(rows, BATCH)):
             _Batch(tenant, actor, outcome, now).carry_out(batch)
+            statistics.take()  # or the next batch is looked up as if the book were as small as it was
             progress(outcome.rows)
         notes = {"conflicts": len(outcome.conflicts), "warnings": len(outcome.warnings)}
         audit.record(tenant, actor, "customers.imported", after={**outcome.counts(), **notes})
@@ -106,16 +109,6 @@ def import_customers(
     return outcome
 
 
-def _plan_each_statement_anew() -> None:
-    """Have the database plan for the table as it is now.
-
-    In a new shop's first import it would keep the plans of its foreign key checks from when the table was empty,
-    and read the whole table for every row: 100,000 rows took minutes instead of seconds.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-
-
 class _Batch:
     """Some rows of the file, weighed one by one and written together."""
 
@@ -123,7 +116,7 @@ class _Batch:
         self.tenant, self.actor, self.outcome, self.now = tenant, actor, outcome, now
         self.added: list[Entry] = []
         self.changed: dict[int, Entry] = {}
-        self.events: list[tuple[Entry, ConsentEvent]] = []
+        self.events: list[bulk.Event] = []
 
     def carry_out(self, rows: list[Row]) -> None:
         rows = [self._as_kept(row) for row in rows]
@@ -144,8 +137,10 @@ class _Batch:
         phone = normalise.phone_as_kept(row.phone, self.tenant.country) if row.phone else ""
         if phone is None:
             self._warn(row, "phone", f"kept as it is written: {normalise.phone_problem(self.tenant.country)}")
-        values = {name: getattr(row, name) for name in Row.__dataclass_fields__}
-        return Row(**values | {"email": email, "phone": row.phone if phone is None else phone})
+            phone = row.phone
+        if (email, phone) == (row.email, row.phone):
+            return row
+        return row._replace(email=email, phone=phone, address=address_of(email))
 
     def _warn(self, row: Row, column: str, message: str) -> None:
         self.outcome.note(self.outcome.warnings, Problem(row.line, column, message))
@@ -159,23 +154,23 @@ class _Batch:
             return None
         if entry is None:
             return self._new(book, row, why_new)
-        fields = _fields(row, entry.customer)
-        if book.by_former_number(row):
-            fields = self._of_a_merged_record(row, fields, entry.customer)
-        if not book.update(entry, fields):
+        fields = _differing(row, entry)
+        if fields and book.by_former_number(row):
+            fields = self._of_a_merged_record(row, fields, entry)
+        if not fields:
             self.outcome.unchanged += 1
             return entry
+        book.update(entry, fields)
         self.outcome.changed += 1
-        if entry.customer.pk:
-            self.changed[entry.customer.pk] = entry
+        if entry.pk:
+            self.changed[entry.pk] = entry
         return entry
 
-    def _of_a_merged_record(self, row: Row, fields: dict[str, Any], customer: Customer) -> dict[str, Any]:
+    def _of_a_merged_record(self, row: Row, fields: dict[str, Any], entry: Entry) -> dict[str, Any]:
         """A row under a former number adds tags and fills blanks: what stays was chosen when the two were merged."""
-        added = {name: value for name, value in fields.items() if name == "tags" or not getattr(customer, name)}
-        ignored = [name for name in fields.keys() - added.keys() if fields[name] != getattr(customer, name)]
-        if {*ignored} - {"external_id"}:
-            self._warn(row, "external_id", f"the former number of customer {customer.pk}, whose details stay as merged")
+        added = {name: value for name, value in fields.items() if name == "tags" or not getattr(entry, name)}
+        if fields.keys() - added.keys() - {"external_id"}:
+            self._warn(row, "external_id", f"the former number of customer {entry.pk}, whose details stay as merged")
         return added
 
     def _leave_out_erased(self, row: Row, erased_at: datetime) -> None:
@@ -191,10 +186,7 @@ class _Batch:
             return None
         if why_new:
             self._warn(row, "email", why_new)
-        customer = Customer(tenant=self.tenant)
-        for name, value in _fields(row, customer).items():
-            setattr(customer, name, value)
-        entry = book.add(customer)
+        entry = book.add(row)
         self.added.append(entry)
         self.outcome.created += 1
         return entry
@@ -205,19 +197,11 @@ class _Batch:
             self.outcome.note(self.outcome.conflicts, Problem(row.line, "marketing_consent", refused.reason))
         if refused:
             return
-        event = ConsentEvent(
-            tenant=self.tenant,
-            state=GRANTED if row.granted else WITHDRAWN,
-            claimed_at=row.claimed_at,
-            source=self._source(row),
-            wording_text=row.wording,
-            address=entry.address,
-            actor_kind=self.actor.kind,
-            actor_id=self.actor.id,
-            actor_name=self.actor.name,
+        state = (GRANTED if row.granted else WITHDRAWN).value
+        self.events.append(
+            bulk.Event(entry, state, row.claimed_at, self._source(row), row.wording, address=entry.address)
         )
-        self.events.append((entry, event))
-        book.learn(entry, event.state, min(row.claimed_at or self.now, self.now), row.claimed_at)
+        book.learn(entry, state, min(row.claimed_at or self.now, self.now), row.claimed_at)
         if row.granted:
             self.outcome.granted += 1
         else:
@@ -227,17 +211,13 @@ class _Batch:
         if row.source and row.source not in SOURCES:
             known = ", ".join(sorted(SOURCES))
             self._warn(row, "consent_source", f"recorded as import; the sources we know are {known}")
-        return row.source if row.source in SOURCES else ConsentSource.IMPORT
+        return row.source if row.source in SOURCES else ConsentSource.IMPORT.value
 
     def _write(self) -> None:
         """Write the batch; the ledger's trigger brings consent states along."""
-        Customer.objects.bulk_create(entry.customer for entry in self.added)
-        Customer.objects.bulk_create(
-            _in_order(self.changed.values()), update_conflicts=True, unique_fields=["id"], update_fields=UPDATED
-        )
-        for entry, event in self.events:
-            event.customer = entry.customer
-        ConsentEvent.objects.bulk_create(event for _, event in self.events)
+        bulk.add_customers(self.tenant, self.added, self.now)
+        bulk.change_customers(self.tenant, [*self.changed.values()], self.now)
+        bulk.add_events(self.tenant, self.actor, self.events)
 
 
 def _is_new_yes(row: Row, erased_at: datetime) -> bool:
@@ -245,18 +225,9 @@ def _is_new_yes(row: Row, erased_at: datetime) -> bool:
     return bool(row.granted and row.claimed_at and row.claimed_at > erased_at)
 
 
-def _in_order(entries: Iterable[Entry]) -> list[Customer]:
-    return sorted((entry.customer for entry in entries), key=lambda customer: customer.pk)
-
-
-def _fields(row: Row, customer: Customer) -> dict[str, Any]:
-    """Return what the row has to say about the customer's fields; a blank says nothing."""
-    said = {
-        "external_id": row.external_id,
-        "first_name": row.first_name,
-        "last_name": row.last_name,
-        "email": row.email,
-        "phone": row.phone,
-    }
-    tags = {"tags": list(unique([*customer.tags, *row.tags]))} if row.tags else {}
-    return {name: value for name, value in said.items() if value} | tags
+def _differing(row: Row, entry: Entry) -> dict[str, Any]:
+    """Return what the row has to say about the customer's fields and they do not hold yet; a blank says nothing."""
+    said = {name: value for name in FIELDS if (value := getattr(row, name)) and value != getattr(entry, name)}
+    if row.tags and (tags := list(unique([*entry.tags, *row.tags]))) != entry.tags:
+        said["tags"] = tags
+    return said

@@ -5,41 +5,63 @@ Loaded by a handful of questions; follows what the batch decides, so that a row 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Max, QuerySet
+from django.db import connection
 
 from nexpura.audience.address import address_of
 from nexpura.audience.fold import fold
 from nexpura.customers import former, returning
 from nexpura.customers.csv_rows import Row
 from nexpura.customers.ledger import GRANTED, WITHDRAWN, Standing
-from nexpura.customers.models import ConsentEvent, Customer
+from nexpura.customers.models import ConsentState
 from nexpura.tenants import erased
 from nexpura.tenants.erased import Erased
 from nexpura.tenants.models import Tenant
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class Entry:
-    """One customer of the batch, kept already or about to be, with what they said about marketing."""
+    """One customer of the batch, kept already or about to be (`pk` is 0), with what they said about marketing.
 
-    customer: Customer
-    state: str
+    The fields a file can say something about; a model instance for each of a million rows takes longer than all else.
+    """
+
+    pk: int = 0
+    external_id: str | None = None
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phone: str = ""
+    tags: list[str] = field(default_factory=list)
+    state: str = ConsentState.NEVER.value
+    address: str = ""
+    names: tuple[str, str] = ("", "")
     granted_at: datetime | None = None
     withdrawn_at: datetime | None = None
     dates: set[datetime] = field(default_factory=set)
 
-    @property
-    def address(self) -> str:
-        return address_of(self.customer.email)
+    def take(self, fields: dict[str, Any]) -> None:
+        """Hold these values from now on."""
+        for name, value in fields.items():
+            setattr(self, name, value)
+        self.address = address_of(self.email)
+        self.names = (fold(self.first_name), fold(self.last_name))
 
-    @property
-    def names(self) -> tuple[str, str]:
-        return fold(self.customer.first_name), fold(self.customer.last_name)
+    def marks(self) -> list[str]:
+        """Return what this customer would be recognised by after an erasure."""
+        return returning.marks(
+            email=self.email,
+            external_id=self.external_id,
+            first_name=self.first_name,
+            last_name=self.last_name,
+            phone=self.phone,
+        )
 
 
 class Book:
@@ -58,28 +80,32 @@ class Book:
     def load(cls, tenant: Tenant, rows: Sequence[Row]) -> Book:
         """Load and lock the customers whom the rows may be about, and their consent."""
         book = cls()
-        customers = Customer.objects.filter(tenant=tenant).select_for_update(no_key=True).order_by("id")
         numbers = {row.external_id for row in rows if row.external_id}
-        merged = former.by_number(tenant, numbers)
-        book._take(customers.filter(external_id__in=numbers))
-        book._take(customers.filter(pk__in=merged.values()))
-        book._by_former = {number: book._entries[pk] for number, pk in merged.items()}
-        addresses = {row.address for row in rows} | {entry.address for entry in book._entries.values()}
+        addresses = {row.address for row in rows}
         addresses.discard("")
-        book._take(customers.filter(address__in=addresses))
-        nameless = [row for row in rows if not (row.external_id or row.address)]
+        merged = former.by_number(tenant, numbers)
         book._take(
-            customers.filter(
-                address="",
-                last_key__in={fold(row.last_name) for row in nameless},
-                first_key__in={fold(row.first_name) for row in nameless},
-            )
+            tenant,
+            "external_id = ANY(%s) OR address = ANY(%s) OR id = ANY(%s)",
+            [list(numbers), list(addresses), [*merged.values()]],
         )
-        book._recall(tenant, addresses)
-        known = [mark for row in rows for mark in _marks(row)]
-        known += [mark for entry in book._entries.values() for mark in returning.marks_of(entry.customer)]
-        book._erased = erased.among(tenant.pk, known)
+        book._by_former = {number: book._entries[pk] for number, pk in merged.items()}
+        others = {entry.address for entry in book._entries.values()} - addresses - {""}
+        if others:
+            book._take(tenant, "address = ANY(%s)", [list(others)])
+        nameless = [row for row in rows if not (row.external_id or row.address)]
+        if nameless:
+            keys = [[*{row.names[place] for row in nameless}] for place in (0, 1)]
+            book._take(tenant, "address = '' AND first_key = ANY(%s) AND last_key = ANY(%s)", keys)
+        book._recall(tenant, addresses | others)
+        book._erased = erased.among(tenant.pk, book._marks(rows))
         return book
+
+    def _marks(self, rows: Sequence[Row]) -> Iterator[str]:
+        for row in rows:
+            yield from _marks(row)
+        for entry in self._entries.values():
+            yield from entry.marks()
 
     def match(self, row: Row) -> tuple[Entry | None, str]:
         """Return the customer a row is about, or None with why a new one is made although some look like it.
@@ -93,13 +119,13 @@ class Book:
             return known, ""
         if not row.address and row.external_id:
             return None, ""
-        names = (fold(row.first_name), fold(row.last_name))
-        twins = [entry for entry in self._by_names.get((row.address, names), []) if _same_id(row, entry)]
+        names = row.names
+        twins = [entry for entry in self._by_names.get((row.address, names), ()) if _same_id(row, entry)]
         if not row.address:
-            return next((entry for entry in twins if entry.customer.phone == row.phone), None), ""
+            return next((entry for entry in twins if entry.phone == row.phone), None), ""
         if twins:
             return twins[0], ""
-        holders = self._by_address.get(row.address, [])
+        holders = self._by_address.get(row.address, ())
         if len(holders) == 1 and _same_id(row, holders[0]) and not _conflict(names, holders[0].names):
             return holders[0], ""
         if not holders:
@@ -118,33 +144,37 @@ class Book:
         """
         if not self._erased:
             return None
-        held = set(returning.marks_of(entry.customer)) if entry else set()
+        held = set(entry.marks()) if entry else set()
         found = [self._erased[mark].at for mark in _marks(row) if mark in self._erased and mark not in held]
         return max(found, default=None)
 
-    def add(self, customer: Customer) -> Entry:
-        """Take in a customer who is about to be kept."""
-        entry = Entry(customer, customer.consent_state)
+    def add(self, row: Row) -> Entry:
+        """Take in a customer who is about to be kept: whom the row says."""
+        entry = Entry(
+            external_id=row.external_id or None,
+            first_name=row.first_name,
+            last_name=row.last_name,
+            email=row.email,
+            phone=row.phone,
+            tags=list(row.tags),
+            address=row.address,
+            names=row.names,
+        )
         self._index(entry)
         return entry
 
-    def update(self, entry: Entry, fields: dict[str, Any]) -> bool:
-        """Bring a customer's fields up to date; tell whether any of them changed."""
-        customer = entry.customer
-        differing = {name: value for name, value in fields.items() if getattr(customer, name) != value}
-        if differing:
-            self._unindex(entry)
-            for name, value in differing.items():
-                setattr(customer, name, value)
-            self._index(entry)
-            if entry.withdrawn_at and entry.address:
-                self._withdrawn[entry.address] = _later(self._withdrawn.get(entry.address), entry.withdrawn_at)
-        return bool(differing)
+    def update(self, entry: Entry, fields: dict[str, Any]) -> None:
+        """Bring a customer's fields up to date."""
+        self._unindex(entry)
+        entry.take(fields)
+        self._index(entry)
+        if entry.withdrawn_at and entry.address:
+            self._withdrawn[entry.address] = _later(self._withdrawn.get(entry.address), entry.withdrawn_at)
 
     def standing(self, entry: Entry) -> Standing:
         """Return what is held about the customer, including withdrawals for their address (B4) and erasures (B11)."""
         times = [entry.withdrawn_at, self._withdrawn.get(entry.address)]
-        times += returning.noes(self._erased, returning.marks_of(entry.customer)) if self._erased else []
+        times += returning.noes(self._erased, entry.marks()) if self._erased else []
         return Standing(
             state=entry.state,
             granted_at=entry.granted_at,
@@ -164,30 +194,55 @@ class Book:
         withdrawn = entry.withdrawn_at and (not entry.granted_at or entry.withdrawn_at >= entry.granted_at)
         entry.state = WITHDRAWN if withdrawn else GRANTED
 
-    def _take(self, customers: QuerySet[Customer]) -> None:
-        for customer in customers:
-            if customer.pk not in self._entries:
-                self._entries[customer.pk] = entry = Entry(customer, customer.consent_state)
-                self._index(entry)
+    def _take(self, tenant: Tenant, condition: str, params: list[list[Any]]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(_HOLD.format(condition), [tenant.pk, *params])
+            for *fields, first_key, last_key in cursor.fetchall():
+                entry = Entry(*fields)
+                entry.names = (first_key, last_key)
+                if entry.pk not in self._entries:
+                    self._entries[entry.pk] = entry
+                    self._index(entry)
 
     def _recall(self, tenant: Tenant, addresses: Iterable[str]) -> None:
-        events = ConsentEvent.objects.filter(tenant=tenant)
-        of_customers = events.filter(customer_id__in=list(self._entries))
-        for pk, *event in of_customers.values_list("customer_id", "state", "effective_at", "claimed_at"):
-            self.learn(self._entries[pk], *event)
-        of_addresses = events.filter(state=WITHDRAWN, address__in=list(addresses))
-        for address, newest in of_addresses.values_list("address").annotate(newest=Max("effective_at")):
-            self._withdrawn[address] = _later(self._withdrawn.get(address), newest)
+        with connection.cursor() as cursor:
+            if self._entries:
+                cursor.execute(_EVENTS, [tenant.pk, list(self._entries)])
+                for pk, state, effective_at, claimed_at in cursor.fetchall():
+                    self.learn(self._entries[pk], state, _moment(effective_at), claimed_at and _moment(claimed_at))
+            cursor.execute(_WITHDRAWN, [tenant.pk, list(addresses)])
+            for address, newest in cursor.fetchall():
+                self._withdrawn[address] = _later(self._withdrawn.get(address), _moment(newest))
 
     def _index(self, entry: Entry) -> None:
-        if entry.customer.external_id:
-            self._by_external[entry.customer.external_id] = entry
+        if entry.external_id:
+            self._by_external[entry.external_id] = entry
         self._by_address.setdefault(entry.address, []).append(entry)
         self._by_names.setdefault((entry.address, entry.names), []).append(entry)
 
     def _unindex(self, entry: Entry) -> None:
         self._by_address[entry.address].remove(entry)
         self._by_names[(entry.address, entry.names)].remove(entry)
+
+
+_HOLD = """
+    SELECT id, external_id, first_name, last_name, email, phone, tags, consent_state, address, first_key, last_key
+    FROM customers_customer WHERE tenant_id = %s AND ({}) ORDER BY id FOR NO KEY UPDATE
+"""
+_EVENTS = """
+    SELECT customer_id, state, (extract(epoch FROM effective_at) * 1000000)::bigint,
+           (extract(epoch FROM claimed_at) * 1000000)::bigint
+    FROM customers_consentevent WHERE tenant_id = %s AND customer_id = ANY(%s)
+"""
+_WITHDRAWN = """
+    SELECT address, (extract(epoch FROM max(effective_at)) * 1000000)::bigint
+    FROM customers_consentevent WHERE tenant_id = %s AND state = 'withdrawn' AND address = ANY(%s) GROUP BY address
+"""
+
+
+def _moment(microseconds: int) -> datetime:
+    """Return a moment that came as a number: to read a million dates takes longer than to ask for them."""
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def _marks(row: Row) -> list[str]:
@@ -206,7 +261,7 @@ def _later(one: datetime | None, other: datetime) -> datetime:
 
 def _same_id(row: Row, entry: Entry) -> bool:
     """Tell whether the external ids allow that the row is about this customer: not if both are there and differ."""
-    return not (row.external_id and entry.customer.external_id)
+    return not (row.external_id and entry.external_id)
 
 
 def _conflict(one: tuple[str, str], other: tuple[str, str]) -> bool:

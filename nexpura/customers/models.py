@@ -96,7 +96,6 @@ class Customer(models.Model):
             models.Index(fields=["tenant", "last_key", "first_key", "id"], name="customer_by_name"),
             models.Index(fields=["tenant", "first_key"], name="customer_first_name"),
             models.Index(fields=["tenant", "phone"], name="customer_phone"),
-            models.Index(fields=["tenant", "-id"], name="customer_newest"),
         ]
 
     def __str__(self) -> str:
@@ -138,11 +137,16 @@ class ConsentEvent(models.Model):
     `effective_at` is the earlier of the time claimed for the event and the time it was recorded (B1a). Only whose
     it is may change, when two records of one person are merged; the database then keeps in `recorded_on` the id of
     the customer it was recorded on.
+
+    That customer and wording are there, and the tenant's own, is one constraint each, with the tenant in it; those
+    that Django would add check the same once more, for each row of an import.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="consent_events")
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="consent_events"
+    )
     id = models.BigAutoField(primary_key=True)
-    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="consent_events")
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, db_constraint=False, related_name="consent_events")
     state = models.CharField(max_length=10, choices=ConsentState.choices[1:])
     claimed_at = models.DateTimeField(null=True, blank=True)
     recorded_at = models.DateTimeField(db_default=Now())
@@ -150,7 +154,9 @@ class ConsentEvent(models.Model):
         expression=Least("claimed_at", "recorded_at"), output_field=models.DateTimeField(), db_persist=True
     )
     source = models.CharField(max_length=10, choices=ConsentSource.choices)
-    wording = models.ForeignKey(ConsentWording, on_delete=models.PROTECT, null=True, related_name="+")
+    wording = models.ForeignKey(
+        ConsentWording, on_delete=models.PROTECT, null=True, db_constraint=False, related_name="+"
+    )
     wording_text = models.TextField(blank=True)
     address = models.TextField(db_collation="C", blank=True)
     ip = models.GenericIPAddressField(null=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,3 +78,13 @@ def test_the_state_is_that_of_the_newest_event_and_a_tie_is_a_withdrawal(told, t
     ann, ben = Customer.objects.get(pk=ann.pk), Customer.objects.get(pk=ben.pk)
     assert (ann.consent_state, ann.marketing_consent) == (expected, expected == "granted")
     assert ben.consent_state == "never"
+
+
+@pytest.mark.parametrize("whose", ["nobody", "another shop"])
+def test_an_event_of_nobody_in_this_shop_is_refused(tenant, other_tenant, whose):
+    pk = customer(other_tenant, first_name="Ann").pk if whose == "another shop" else 1_000_000
+
+    with pytest.raises(IntegrityError, match="consent_customer_same_tenant"):
+        ConsentEvent.objects.create(
+            tenant=tenant, customer_id=pk, state="granted", source="import", actor_kind="system", actor_name="test"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from datetime import datetime
 
 import pytest
@@ -249,7 +250,10 @@ def test_a_yes_and_a_no_without_dates_in_one_file_end_as_a_no(take):
 # --- size -----------------------------------------------------------------------------------------
 
 
-def test_more_rows_than_a_batch_are_all_imported_in_few_questions(tenant, tmp_path, django_assert_max_num_queries):
+def test_more_rows_than_a_batch_are_all_imported_in_few_questions(
+    tenant, tmp_path, django_assert_max_num_queries, monkeypatch
+):
+    monkeypatch.setattr(importing, "BATCH", 1_000)
     lines = [f"J-{n},Ann,Ames{n},c{n}@inbox.example,,yes,,,," for n in range(2_500)]
     path = written(tmp_path, *lines)
 
@@ -258,6 +262,68 @@ def test_more_rows_than_a_batch_are_all_imported_in_few_questions(tenant, tmp_pa
 
     assert (outcome.created, outcome.granted) == (2_500, 2_500)
     assert Customer.objects.filter(marketing_consent=True).count() == 2_500
+
+
+FAMILY = (
+    "J-1,Ann,Ames,ann@inbox.example,0491 570 156,yes,2026-03-14,pos,Keep me posted,vip",
+    "J-1,Ann,Ames,new@inbox.example,,,,,,rings",
+    ",Ben,Ames,ann@inbox.example,,yes,,,,",
+    "J-1,,,,,no,2026-03-15,,,",
+    ",Cy,Ames,new@inbox.example,,yes,2026-01-01,,,",
+    "J-2,Ben,Ames,ann@inbox.example,,,,,,",
+    ",Di,Dean,,0491 570 157,yes,,,,",
+    ",Di,Dean,,0491 570 157,no,,,,",
+    "J-1,,,,,yes,2026-03-16,,,",
+    "J-2,,,,,no,,,,",
+    "J-2,,,,,yes,,,,",
+)
+
+
+def test_where_a_file_is_cut_into_batches_makes_no_difference(tenant, other_tenant, tmp_path, monkeypatch):
+    other_tenant.country, other_tenant.timezone = tenant.country, tenant.timezone
+    other_tenant.save()
+
+    whole = importing.import_customers(tenant, TILL, written(tmp_path, *FAMILY))
+    monkeypatch.setattr(importing, "BATCH", 1)
+    cut = importing.import_customers(other_tenant, TILL, written(tmp_path, *FAMILY))
+
+    assert cut.counts() == whole.counts()
+    assert [str(note) for note in cut.conflicts] == [str(note) for note in whole.conflicts]
+    assert _told(other_tenant) == _told(tenant)
+
+
+def _told(tenant) -> list:
+    people = Customer.objects.filter(tenant=tenant).order_by("id")
+    return [
+        (person.snapshot(), person.consent_state, [*person.consent_events.order_by("id").values_list(*EVENT)])
+        for person in people
+    ]
+
+
+EVENT = ("state", "claimed_at", "source", "wording_text", "address")
+
+
+def test_an_event_names_the_address_its_customer_had_in_that_line(take):
+    take("J-1,Ann,,old@inbox.example,,yes,2026-03-14,,,", "J-1,Ann,,new@inbox.example,,no,2026-03-15,,,")
+
+    assert [*ConsentEvent.objects.order_by("id").values_list("state", "address")] == [
+        ("granted", "old@inbox.example"),
+        ("withdrawn", "new@inbox.example"),
+    ]
+
+
+def test_a_file_ten_times_as_long_takes_no_more_memory(tenant, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "BATCH", 100)
+    peaks = []
+
+    for size in (300, 300, 3_000):  # the first fills what is kept once for all
+        path = written(tmp_path, *[f"J-{n},Ann,Ames{n},c{n}@inbox.example,,yes,,,," for n in range(size)])
+        tracemalloc.start()
+        importing.import_customers(tenant, TILL, path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[2] < peaks[1] * 1.3
 
 
 def test_the_import_and_the_ledger_judge_alike(tenant, take):
