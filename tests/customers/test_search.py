@@ -102,9 +102,26 @@ def test_a_cursor_of_another_shop_gives_the_first_page(book, other_tenant):
 
 
 def test_a_search_asks_for_ranges_that_an_index_serves(book, django_assert_num_queries):
-    with django_assert_num_queries(1) as asked:
+    with django_assert_num_queries(2) as asked:
         search.page(book, query="ann sm")
 
-    (question,) = asked.captured_queries
-    assert "LIKE" not in question["sql"].upper()
-    assert "LOWER(" not in question["sql"].upper()
+    for question in asked.captured_queries:
+        assert "LIKE" not in question["sql"].upper()
+        assert "LOWER(" not in question["sql"].upper()
+
+
+def test_a_search_reads_no_further_than_the_page(book, django_assert_num_queries):
+    with django_assert_num_queries(2) as asked:
+        search.page(book, query="ann sm", size=7)
+
+    assert asked.captured_queries[0]["sql"].count("LIMIT 8") == 5
+
+
+def test_who_is_found_by_two_of_their_words_is_shown_once_and_pages_follow_each_other(tenant):
+    people = [customer(tenant, first_name="Anna", last_name=f"Ann{n}", email=f"ann{n}@inbox.example") for n in range(7)]
+
+    first = search.page(tenant, query="ann", size=4)
+    second = search.page(tenant, query="ann", after=first.next, size=4)
+
+    assert [*first.customers, *second.customers] == people
+    assert second.next == ""
