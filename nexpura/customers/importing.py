@@ -1,6 +1,6 @@
 """A file of customers into the book: all of it or, if anything in it is unreadable, nothing.
 
-    file -> csv_rows.read (once to check, once to import) -> batches -> Book -> customers, events -> Outcome
+    file -> csv_rows.read (once to check, once to import) -> batches -> Book -> entries, events -> bulk -> Outcome
 
 A batch asks the database a handful of questions for a thousand rows; each row is then weighed against what is
 held, in the order of the file and including what the rows before it did.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync import queue, schedule
-from nexpura.sync.models import SyncRun
+from nexpura.sync.models import MemberResult, SyncRun
 from nexpura.sync.store.connected import audience_of
 from nexpura.tenants import audit
 from nexpura.tenants.audit import Actor
@@ -19,6 +21,30 @@ from nexpura.tenants.models import Tenant
 
 class NotConnectedError(Exception):
     """There is no connected Mailchimp integration to sync with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Some results of a run in the order of their addresses; `next` asks for those after them (blank: none)."""
+
+    rows: tuple[MemberResult, ...]
+    next: str = ""
+
+
+def results(run: SyncRun, *, after: str, size: int) -> Results:
+    """Return what became of the addresses of a run, those after the result `after` only, by an index of theirs.
+
+    Neither counted nor skipped over: the last page of a million costs what the first does. The cursor is an id, as
+    cursors end up in logs and addresses must not; one that is not of this run gives the first page.
+    """
+    found = MemberResult.objects.filter(tenant_id=run.tenant_id, run=run).order_by("address", "kind")
+    numbered = after.isascii() and after.isdigit() and len(after) < 19
+    last = found.filter(pk=int(after)).first() if numbered else None
+    if last:
+        beyond = Q(address__gt=last.address) | Q(address=last.address, kind__gt=last.kind)
+        found = found.filter(beyond, address__gte=last.address)
+    rows = tuple(found[: size + 1])
+    return Results(rows[:size], next=str(rows[size - 1].pk) if len(rows) > size else "")
 
 
 def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool) -> tuple[SyncRun, bool]:

@@ -117,7 +117,7 @@ def _page(
     context: dict[str, Any] = {
         "panel": state,
         "finished": finished,
-        "consenting": tenant.customers.filter(marketing_consent=True).count() if not finished else 0,
+        "consenting": panel.consenting(tenant) if not finished else 0,
         "form": form or ConnectForm(),
         "key_form": key_form or KeyForm(),
         "key_form_open": key_form is not None or _wants_key(state),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -31,13 +30,14 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     """One sync: progress while it goes on, buckets that add up to the book, and each address's result."""
     tenant = access.tenant_for(request)
     run = get_object_or_404(tenant.sync_runs, pk=pk)
-    results = Paginator(run.results.order_by("id"), RESULTS_SHOWN).get_page(request.GET.get("page"))
+    results = runs.results(run, after=request.GET.get("after", ""), size=RESULTS_SHOWN)
     context = {
         "run": run,
         "buckets": _buckets(run),
         "bucket_sum": sum(run.counts.values()),
         "results": results,
-        "told": [_told(result) for result in results],
+        "started": bool(request.GET.get("after")),
+        "told": [_told(result) for result in results.rows],
         "failures": _failures(run),
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
     }
