@@ -104,7 +104,7 @@ _KINDS = (
 
 
 class _Plan:
-    """The numbering plan of one country: knows most of its numbers thirty times as fast as the library does.
+    """The numbering plan of one country: knows most of its numbers ten times as fast as the library does.
 
     Where anything may be read in two ways it says nothing, and the library is asked. The patterns are the library's.
     """
