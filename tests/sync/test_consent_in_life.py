@@ -525,6 +525,29 @@ def test_a_member_we_brought_back_is_ours_to_end_although_the_reply_was_lost(sho
     settled(shop)
 
 
+def test_a_yes_after_they_left_is_not_taken_back_because_something_else_changes_there(shop, tomorrow):
+    def an_hour_later(hour: int) -> None:
+        shop.emulator.control("clock", {"now": (tomorrow - timedelta(days=2) + timedelta(hours=hour)).isoformat()})
+
+    shop.audience()
+    an_hour_later(0)
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    shop.sync()
+    an_hour_later(1)
+    shop.person(ADA, "complaint")
+    shop.sync()
+    shop.says_yes(ada)
+    shop.emulator.control("clock", {"now": tomorrow.isoformat()})
+    shop.person(ADA, "profile", merge_fields={"FNAME": "Augusta"})
+
+    shop.sync()
+
+    ada.refresh_from_db()
+    assert (ada.consent_state, shop.statuses()) == ("granted", {ADA: "unsubscribed"})
+
+
 def test_the_permission_our_consent_means_goes_with_adds_and_never_with_updates(shop):
     permissions = [{"id": "aaaaaaaaaa", "text": "E-mail"}, {"id": "bbbbbbbbbb", "text": "Post"}]
     shop.audience({"email_address": "there@inbox.example"}, marketing_permissions=permissions)

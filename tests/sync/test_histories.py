@@ -188,6 +188,13 @@ class Histories(RuleBasedStateMachine):
         self.history.comes_back(who, how)
         self.history.syncs()
 
+    @rule(who=WHO, email=st.sampled_from([*GOOD, *ELSEWHERE * 2]), take_over=YES)
+    def somebody_changes_their_address_there_and_the_shop_answers(self, who, email, take_over):
+        self.history.syncs()
+        self.history.changes_address_there(who, email)
+        self.history.syncs()
+        self.history.answers(who, take_over=take_over)
+
     @rule(one=WHO, other=WHO)
     def somebody_stays_with_another_for_a_while(self, one, other):
         self.history.stays_a_while(self.history.somebody(one), self.history.somebody(other))

@@ -185,6 +185,9 @@ _MIRROR = """
                     WHEN k.status = excluded.status
                         AND NOT EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
                     THEN k.status_since ELSE excluded.last_changed END,
+                opt_out = CASE  -- heard once: what else changes there later is no other no
+                    WHEN EXISTS (SELECT 1 FROM before AS b WHERE b.address = k.address AND b.left_anew)
+                    THEN NULL ELSE k.opt_out END,
                 added_by_us = k.added_by_us AND NOT (
                     excluded.status IN ('subscribed', 'pending')
                     AND k.status IN ('unsubscribed', 'cleaned', 'archived')
