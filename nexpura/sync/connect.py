@@ -215,8 +215,8 @@ def _ask(key_text: str, audience_id: str) -> Answer | Refused:
     except KeyMalformed as malformed:
         return Refused("key", "This API key cannot be right", str(malformed))
     try:
-        account = tenth.ask(tenth.of_data_centre(key), key, lambda mailchimp: mailchimp.account())
-        place = tenth.of_login(account.login_id)
+        account = tenth.ask(tenth.of_anybody(key), key, lambda mailchimp: mailchimp.account())
+        place = tenth.of_login(account.login_id, key)
         return tenth.ask(place, key, lambda mailchimp: _about(mailchimp, key, account, audience_id))
     except (errors.AccessLost, errors.AudienceNotFound) as error:
         return Refused("mailchimp", API_ERROR, f"{error.title}: {error.detail}", CAUSES)

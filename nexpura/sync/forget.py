@@ -230,7 +230,7 @@ def _asked_of_mailchimp(way: _Way, steps: Sequence[_Step]) -> list[_Did]:
         return [await _taken(mailchimp, way.audience_id, step) for step in steps]
 
     try:
-        return tenth.ask(tenth.of_login(way.login_id), way.key, asked)
+        return tenth.ask(tenth.of_login(way.login_id, way.key), way.key, asked)
     except errors.MailchimpError as error:
         raise _CannotNow(problem_of(error)) from None
     except tenth.Taken:

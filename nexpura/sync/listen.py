@@ -92,7 +92,8 @@ def part(farewell: Farewell) -> None:
     async def delete(mailchimp: MailchimpClient) -> None:
         await mailchimp.delete_webhook(farewell.audience_id, farewell.remote_id)
 
-    place, key = tenth.of_login(farewell.login_id), ApiKey.parse(farewell.key_text)
+    key = ApiKey.parse(farewell.key_text)
+    place = tenth.of_login(farewell.login_id, key)
     try:
         tenth.ask(place, key, delete, patience=AT_PARTING, wait=WAIT_AT_PARTING)
     except (errors.MailchimpError, tenth.Taken) as error:
@@ -105,10 +106,11 @@ async def listen(integration_id: int, *, clock: Clock) -> None:
     asked = await from_db(webhooks.begin)(integration_id, public_url(), address.digest, clock.now())
     if asked is None:
         return
+    key = ApiKey.parse(asked.key_text)
     try:
         async with (
-            tenth.place(tenth.of_login(asked.login_id)) as place,
-            line.to_mailchimp(ApiKey.parse(asked.key_text), places=1, patience=ONCE) as mailchimp,
+            tenth.place(tenth.of_login(asked.login_id, key)) as place,
+            line.to_mailchimp(key, places=1, patience=ONCE) as mailchimp,
         ):
             await _do(asked, address, mailchimp, place, clock)
     except (errors.MailchimpError, tenth.Taken) as error:

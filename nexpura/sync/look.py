@@ -43,7 +43,7 @@ async def look(integration_id: int) -> None:
         return
     waiting = set(begun.addresses)
     try:
-        async with tenth.place(tenth.of_login(begun.login_id)) as place:
+        async with tenth.place(tenth.of_login(begun.login_id, ApiKey.parse(begun.key_text))) as place:
             await _look(begun, place, waiting)
     except tenth.Taken:
         await from_db(inbound.again)(begun, waiting)

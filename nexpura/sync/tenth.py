@@ -3,6 +3,9 @@
 Whoever asks Mailchimp outside a run (a page, a look at single members, the making of a webhook) waits for it and
 makes one request at a time, whatever process it is in. It is held by an advisory lock of the database, on a
 connection of its own: no thread of anybody waits with it.
+
+Whose a new key is can only be asked with it, and it may be anybody's of its data centre: so that question is put while
+nobody else of that data centre is in the tenth place, by a lock which all of them share.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import psycopg
@@ -32,12 +36,20 @@ class Taken(Exception):
     """Somebody else has the place, for longer than one wanted to wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Which place: that of a Mailchimp user, or blank, while it is not known whose, of them all in a data centre."""
+
+    data_centre: str
+    login_id: str = ""
+
+
 class Place:
     """The tenth place of one Mailchimp user, to be taken for one request after the other."""
 
-    def __init__(self, connection: psycopg.AsyncConnection, name: str, wait: float) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection, name: Name, wait: float) -> None:
         self._connection = connection
-        self._number = int.from_bytes(hashlib.sha256(f"mailchimp {name}".encode()).digest()[:8], "big", signed=True)
+        self._name = name
         self._wait = wait
 
     @asynccontextmanager
@@ -48,24 +60,34 @@ class Place:
                 await self._connection.execute(
                     "SELECT set_config('lock_timeout', %s, true)", [f"{int(self._wait * 1000)}ms"]
                 )
-                await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [self._number])
+                everybody = _number(f"data centre {self._name.data_centre}")
+                if self._name.login_id:
+                    number = _number(f"login {self._name.login_id}")
+                    await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [number])
+                    await self._connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [everybody])
+                else:
+                    await self._connection.execute("SELECT pg_advisory_xact_lock(%s)", [everybody])
             except psycopg.errors.LockNotAvailable:
                 raise Taken from None
             yield
 
 
-def of_login(login_id: str) -> str:
-    """Return the name of the place that belongs to a Mailchimp user."""
-    return f"login {login_id}"
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"mailchimp {name}".encode()).digest()[:8], "big", signed=True)
 
 
-def of_data_centre(key: ApiKey) -> str:
+def of_login(login_id: str, key: ApiKey) -> Name:
+    """Return the name of the place that belongs to the Mailchimp user whose `key` is."""
+    return Name(key.data_centre, login_id)
+
+
+def of_anybody(key: ApiKey) -> Name:
     """Return the name of the place to take while it is not known yet whose key it is."""
-    return f"data centre {key.data_centre}"
+    return Name(key.data_centre)
 
 
 @asynccontextmanager
-async def place(name: str, wait: float | None = None) -> AsyncIterator[Place]:
+async def place(name: Name, wait: float | None = None) -> AsyncIterator[Place]:
     """Open the way to the place `name` for the length of the block, without taking it yet."""
     connection = await psycopg.AsyncConnection.connect(**connector_params(), autocommit=True)
     async with connection:
@@ -73,7 +95,7 @@ async def place(name: str, wait: float | None = None) -> AsyncIterator[Place]:
 
 
 def ask(
-    name: str,
+    name: Name,
     key: ApiKey,
     question: Callable[[MailchimpClient], Coroutine[Any, Any, T]],
     *,

@@ -57,10 +57,6 @@ def wait_for_end(run: SyncRun) -> SyncRun:
     return _wait(run, lambda: not run.is_active)
 
 
-def wait_for_done(run: SyncRun, at_least: int) -> SyncRun:
-    return _wait(run, lambda: run.done >= at_least or not run.is_active)
-
-
 def _wait(run: SyncRun, reached) -> SyncRun:
     ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
@@ -93,8 +89,8 @@ def test_a_worker_carries_out_the_run_that_the_button_queued(shop, tmp_path):
 
 def test_workers_killed_at_random_points_leave_the_same_audience_as_an_undisturbed_run(shop, tmp_path):
     dice = random.Random(os.environ.get("NEXPURA_TEST_SEED", "first"))
-    # Slow enough that the run outlasts the kills.
-    shop.emulator.control("latency", [{"method": "PUT", "path": ".*", "base_ms": 70 * KILLS}])
+    # Slow enough that the run outlasts the first kill at least; what it had under way may land and be found.
+    shop.emulator.control("latency", [{"method": "GET", "base_ms": 100}, {"method": "POST", "base_ms": 1000}])
     run = runs.start(shop.tenant, CLERK)
     killed_at = []
 
@@ -112,15 +108,15 @@ def test_workers_killed_at_random_points_leave_the_same_audience_as_an_undisturb
     assert (run.status, run.synced, run.faulty) == ("succeeded", PEOPLE - 1, False)
     assert audience(shop) == expected(shop)
     assert sum(run.counts.values()) == run.book == PEOPLE, killed_at
-    assert not killed_at[min(1, KILLS - 1)].startswith("succeeded"), killed_at
+    assert not killed_at[0].startswith("succeeded"), killed_at
     assert shop.emulator.metrics()["highest_concurrency"] <= 10
 
 
 def test_a_worker_told_to_stop_puts_its_run_back_and_the_next_one_finishes_it(shop, tmp_path):
-    shop.emulator.control("latency", [{"method": "PUT", "path": ".*", "base_ms": 300}])
+    shop.emulator.control("latency", [{"method": "POST", "base_ms": 1000}])
     run = runs.start(shop.tenant, CLERK)
     with worker(tmp_path):
-        wait_for_done(run, 5)
+        _wait(run, lambda: run.phase == "sending" or not run.is_active)
 
     with worker(tmp_path):
         run = wait_for_end(run)

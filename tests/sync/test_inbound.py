@@ -419,7 +419,7 @@ def test_a_look_waits_for_the_tenth_place_and_comes_back_if_a_page_keeps_it(shop
 
     def page() -> None:
         async def hold() -> None:
-            async with tenth.place(tenth.of_login(login_id)) as place, place.taken():
+            async with tenth.place(tenth.of_login(login_id, ApiKey.parse(KEY))) as place, place.taken():
                 held.set()
                 await asyncio.to_thread(done.wait, 20)
 
