@@ -11,7 +11,6 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -67,12 +66,19 @@ async def work(concurrency: int, large: int) -> None:
     async with app.open_async():
         working = {asyncio.create_task(_work_at(app, queues, number)) for queues, number in places.items() if number}
         rescuing = asyncio.create_task(_rescue(app))
+        stopped = asyncio.Event()
+
+        def stop() -> None:
+            stopped.set()
+            _cancel(working)
+
         try:
-            with on_stop(partial(_cancel, working)):
+            with on_stop(stop):
                 await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+                if not stopped.is_set():  # one that ends by itself ends the others: the process is started anew
+                    _cancel(working)  # once only: a second time would not wait for what is under way
+                ended = await asyncio.gather(*working, return_exceptions=True)
         finally:
-            _cancel(working)  # one that ends by itself ends the others: the process is started anew as a whole
-            ended = await asyncio.gather(*working, return_exceptions=True)
             rescuing.cancel()
             with suppress(asyncio.CancelledError):
                 await rescuing
