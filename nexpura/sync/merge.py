@@ -57,7 +57,7 @@ def merge(
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
-            list(tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).select_for_update(no_key=True).order_by("id"))
+            list(tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).select_for_update().order_by("id"))
             _hand_over(tenant, kept_id, other_id)
             answer = merging.merge(
                 tenant, actor, kept_id=kept_id, other_id=other_id, from_other=from_other, seen_as=seen_as

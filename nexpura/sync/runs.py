@@ -83,7 +83,7 @@ def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL) -
 def cancel(run: SyncRun, actor: Actor) -> None:
     """Ask a run to end; one that no worker has begun ends at once."""
     with transaction.atomic():
-        held = SyncRun.objects.select_for_update().get(pk=run.pk)
+        held = SyncRun.objects.select_for_update(no_key=True).get(pk=run.pk)
         if not held.is_active or held.cancel_requested_at:
             return
         held.cancel_requested_at = timezone.now()

@@ -32,11 +32,15 @@ class Work:
 
 
 def fence(tenant_id: int, run_id: int, token: UUID) -> None:
-    """Hold the run row until the transaction ends; raises `RunLostError` if the token is not ours any more."""
+    """Hold the run until the transaction ends; raises `RunLostError` if the token is not ours any more.
+
+    Whoever takes a run away, or needs it to stand still, locks its row for update and waits for this. Signs of life and
+    progress are written beside it, however long the transaction takes.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM sync_syncrun "
-            "WHERE tenant_id = %s AND id = %s AND token = %s AND status = 'running' FOR SHARE",
+            "WHERE tenant_id = %s AND id = %s AND token = %s AND status = 'running' FOR KEY SHARE",
             [tenant_id, run_id, token],
         )
         if cursor.fetchone() is None:

@@ -152,7 +152,7 @@ def _as_member(address: str, known: KnownMember) -> Member:
 
 
 def count_done(run: Begun, settled: int) -> None:
-    """Show the progress; on its own, because whoever decides beside it holds the run's row for a moment."""
+    """Show the progress."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE sync_syncrun SET done = done + %s "
