@@ -36,7 +36,7 @@ AT_ONCE = 18
 SETTLE_EVERY = 0.3
 """Seconds after which results are settled, however few."""
 TELL_EVERY = 1.0
-"""Seconds between two notes of the progress: each may wait for whoever decides at that moment."""
+"""Seconds between two notes of the progress."""
 GIVE_UP_AFTER = 27
 """Calls put off one after the other after which Mailchimp is taken to be away."""
 
@@ -145,7 +145,7 @@ class Sending:
                 size = self._bulk_size(kind)
                 if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
                     self._taken[kind] += len(works)
-                    async for job in self._together(works):
+                    async for job in self._together(works, cleared_at=time.monotonic()):
                         yield job
                 elif self.planned.finished:
                     break
@@ -154,7 +154,7 @@ class Sending:
         while not self.planned.finished and self._goes_on:
             await self._more()
         while self._goes_on and (works := await from_db(store.cleared)(self.run, kinds, AT_ONCE)):
-            async for job in self._one_by_one(works):
+            async for job in self._one_by_one(works, cleared_at=time.monotonic()):
                 yield job
 
     def _bulk_size(self, kind: str) -> int:
@@ -177,8 +177,8 @@ class Sending:
     def _goes_on(self) -> bool:
         return not self.stopping.is_set()
 
-    async def _together(self, works: Sequence[Work]) -> AsyncIterator[Job]:
-        """Yield one call for those that may go in bulk, and one each for the others."""
+    async def _together(self, works: Sequence[Work], *, cleared_at: float) -> AsyncIterator[Job]:
+        """Yield one call for those that may go in bulk, and one each for the others, who wait for it to be taken."""
         bulk: list[Work] = []
         rest: list[Work] = []
         for work in works:
@@ -187,13 +187,13 @@ class Sending:
         if bulk:
             changes = [(work.address, work.change) for work in bulk]
             yield bulk, bulk_call_for(changes, self.run.audience_id, self.terms)
-        async for job in self._one_by_one(rest):
+        async for job in self._one_by_one(rest, cleared_at=cleared_at):
             yield job
 
-    async def _one_by_one(self, works: Sequence[Work]) -> AsyncIterator[Job]:
-        asked_at, left = time.monotonic(), list(works)
+    async def _one_by_one(self, works: Sequence[Work], *, cleared_at: float) -> AsyncIterator[Job]:
+        left = list(works)
         while left and self._goes_on:
-            if time.monotonic() - asked_at > CLEARED_FOR:
+            if time.monotonic() - cleared_at > CLEARED_FOR:
                 await from_db(store.give_back)(self.run, left)
                 return
             work = left.pop(0)
