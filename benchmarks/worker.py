@@ -14,8 +14,10 @@ def main() -> None:
 
     django.setup()
     from nexpura.sync.clock import Clock
+    from nexpura.sync.management.commands.worker import prepare_python
     from nexpura.sync.run import run_sync
 
+    prepare_python()
     run_id = int(sys.argv[1])
     cpu, began = time.process_time(), time.monotonic()
     asyncio.run(run_sync(run_id, clock=Clock()))

@@ -6,6 +6,7 @@ Each has places for three kinds of jobs, so that none waits for another kind: ru
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
 from argparse import ArgumentParser
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 ERRANDS_AT_ONCE = 10
 SWITCH = 0.001
 """Seconds that a thread may compute while others wait for their turn: a large shop's for a hundred small ones'."""
+UNTIL_COLLECTED = 50_000
+"""Objects made until Python looks for cycles: a run makes millions that are in none, and looked for them all the time."""
 
 
 class Command(BaseCommand):
@@ -48,9 +51,16 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sys.setswitchinterval(SWITCH)
+        prepare_python()
         asyncio.run(work(options["concurrency"], options["large"]))
         close_connections()
+
+
+def prepare_python() -> None:
+    """Set this Python up for runs: many short jobs and a few long ones beside each other, many small objects."""
+    sys.setswitchinterval(SWITCH)
+    gc.freeze()
+    gc.set_threshold(UNTIL_COLLECTED)
 
 
 async def work(concurrency: int, large: int) -> None:
