@@ -38,6 +38,8 @@ AUDIENCE_FIELDS: Final = (
 )
 
 NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+SCALARS: Final = (str, int, float)
+"""Types of merge values that can be compared with a text; an address, say, is an object."""
 
 
 def subscriber_hash(address: str) -> str:

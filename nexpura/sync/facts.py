@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from nexpura.audience.member import UNKNOWN, KnownMember
 from nexpura.customers.models import ConsentEvent, ConsentState, Customer
 from nexpura.customers.normalise import email_problem
 from nexpura.sync import models
-from nexpura.sync.store.records import known_from_row
+from nexpura.sync.store.records import COLUMNS, known_from_row
 from nexpura.tenants import erased
 from nexpura.tenants.erased import Erased
 
@@ -23,7 +23,7 @@ EMAIL, ID = 0, 1
 
 def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> list[AddressFacts]:
     """Return the facts of each address of `marks` (address to the version of its mark), blank ones left out."""
-    addresses = [address for address in marks if address]
+    addresses = {address: version for address, version in marks.items() if address}
     customers = (
         Customer.objects.filter(tenant_id=tenant_id, address__any_of=addresses)
         .order_by("id")
@@ -32,7 +32,7 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
     holders: dict[str, list[Row]] = defaultdict(list)
     for address, *customer in customers:
         holders[address].append(customer)
-    events = events_of([customer[ID] for held in holders.values() for customer in held], tenant_id)
+    events = events_of({customer[ID] for held in holders.values() for customer in held}, tenant_id)
     withdrawals = _withdrawals(addresses, tenant_id)
     erased_there = erased.among(tenant_id, map(erased.by_address, holders))
     return [
@@ -42,18 +42,20 @@ def load(tenant_id: int, marks: Mapping[str, int], *, absence_proven: bool) -> l
             withdrawals=tuple(withdrawals[address]),
             problem=email_problem(address),
             absence_proven=absence_proven,
-            version=marks[address],
+            version=version,
             email=holders[address][0][EMAIL].strip() if address in holders else address,
             no_before=_no_before(erased_there, address),
         )
-        for address in addresses
+        for address, version in addresses.items()
     ]
 
 
 def known_members(tenant_id: int, audience_pk: int, addresses: Sequence[str]) -> dict[str, KnownMember]:
     """Return the mirror's view of each address; one never seen is `UNKNOWN`."""
-    rows = models.KnownMember.objects.filter(tenant_id=tenant_id, audience_id=audience_pk, address__any_of=addresses)
-    seen = {row.address: known_from_row(row) for row in rows}
+    rows = models.KnownMember.objects.filter(
+        tenant_id=tenant_id, audience_id=audience_pk, address__any_of=dict.fromkeys(addresses)
+    )
+    seen = {row.address: known_from_row(row) for row in rows.values_list("address", *COLUMNS, named=True)}
     return {address: seen.get(address, UNKNOWN) for address in addresses}
 
 
@@ -75,7 +77,7 @@ def _customer_facts(customer: Row, events: Sequence[ConsentFact]) -> CustomerFac
     )
 
 
-def events_of(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
+def events_of(customer_ids: Set[int], tenant_id: int) -> dict[int, list[ConsentFact]]:
     """Return the customers' own events, by customer."""
     found: dict[int, list[ConsentFact]] = defaultdict(list)
     of_them = ConsentEvent.objects.filter(tenant_id=tenant_id, customer_id__any_of=customer_ids)
@@ -84,7 +86,7 @@ def events_of(customer_ids: Sequence[int], tenant_id: int) -> dict[int, list[Con
     return found
 
 
-def _withdrawals(addresses: Sequence[str], tenant_id: int) -> dict[str, list[ConsentFact]]:
+def _withdrawals(addresses: Mapping[str, int], tenant_id: int) -> dict[str, list[ConsentFact]]:
     found: dict[str, list[ConsentFact]] = defaultdict(list)
     there = ConsentEvent.objects.filter(tenant_id=tenant_id, address__any_of=addresses, state=ConsentState.WITHDRAWN)
     for event in there.values_list(*_EVENT):

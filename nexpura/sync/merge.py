@@ -80,7 +80,7 @@ def _hand_over(tenant: Tenant, kept_id: int, other_id: int) -> None:
 def consent_after(kept: Customer, other: Customer, email: str) -> ConsentAfter:
     """Return what the rules would say if both were one customer with this e-mail address."""
     address = address_of(email)
-    events = facts.events_of([kept.pk, other.pk], kept.tenant_id)
+    events = facts.events_of({kept.pk, other.pk}, kept.tenant_id)
     owner = {event.id: pk for pk, own in events.items() for event in own}
     both = tuple(event for own in events.values() for event in own)
     if not address:

@@ -13,7 +13,7 @@ from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal,
 from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 from nexpura.mailchimp import errors
-from nexpura.mailchimp.member import Member
+from nexpura.mailchimp.member import SCALARS, Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -261,7 +261,7 @@ def _seen(known: KnownMember, member: Member, sent: Mapping[str, str] = NOTHING,
 
     In one go: this is done for everybody, and copying a member costs as much as deciding about it.
     """
-    fields = {tag: str(value) for tag, value in member.merge_fields.items() if isinstance(value, str | int | float)}
+    fields = {tag: str(value) for tag, value in member.merge_fields.items() if isinstance(value, SCALARS)}
     status = Status(member.status)
     return replace(
         known,

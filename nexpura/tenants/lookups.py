@@ -9,6 +9,10 @@ from typing import Any
 
 from django.db.models import Field, ForeignKey, Lookup
 
+from nexpura.tenants.arrays import array_of
+
+NUMBERS = ("integer", "bigint")
+
 
 @Field.register_lookup
 @ForeignKey.register_lookup
@@ -20,4 +24,5 @@ class AnyOf(Lookup):
 
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = self.process_lhs(compiler, connection)
-        return f"{column} = ANY(%s)", (*params, list(self.rhs))
+        kind = "bigint" if self.lhs.output_field.rel_db_type(connection) in NUMBERS else "text"
+        return f"{column} = ANY(%s::{kind}[])", (*params, array_of(self.rhs))

@@ -21,6 +21,7 @@ from nexpura.sync.store import erase, nameless, standings, webhooks
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import as_json, fence
 from nexpura.tenants import erased, vault
+from nexpura.tenants.arrays import array_of
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
@@ -285,7 +286,13 @@ def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Membe
             FROM leaving AS l WHERE k.tenant_id = %s AND k.id = l.id
             RETURNING k.address, l.status, l.now_at
             """,
-            [list(newest), [member.contact_id for member in newest.values()], tenant_id, audience_pk, tenant_id],
+            [
+                array_of(newest),
+                array_of(member.contact_id for member in newest.values()),
+                tenant_id,
+                audience_pk,
+                tenant_id,
+            ],
         )
         rows = cursor.fetchall()
     return [address for address, _, _ in rows], {now_at for _, status, now_at in rows if status == "unsubscribed"}
@@ -328,10 +335,10 @@ def mark(tenant_id: int, addresses: Sequence[str]) -> None:
             """
             INSERT INTO sync_dirtyaddress (tenant_id, address, version)
             SELECT s.tenant_id, s.address, nextval('sync_mark_version') FROM sync_addressstanding AS s
-            WHERE s.tenant_id = %s AND s.address = ANY(%s) ORDER BY s.address
+            WHERE s.tenant_id = %s AND s.address = ANY(%s::text[]) ORDER BY s.address
             ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
             """,
-            [tenant_id, list(addresses)],
+            [tenant_id, array_of(addresses)],
         )
 
 

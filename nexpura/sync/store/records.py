@@ -13,7 +13,7 @@ from django.db import connection
 
 from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
 from nexpura.audience.plan import Add, Ask, Change, Move, OptOut, Retag, Undo, Update
-from nexpura.sync import models
+from nexpura.mailchimp.member import SCALARS
 
 
 class RunLostError(Exception):
@@ -47,8 +47,12 @@ def fence(tenant_id: int, run_id: int, token: UUID) -> None:
             raise RunLostError(f"run {run_id}")
 
 
-def known_from_row(row: models.KnownMember) -> KnownMember:
-    """Return the rules' view of a stored member."""
+COLUMNS = tuple(column.name for column in fields(KnownMember))
+"""The columns of a stored member that the rules know, named alike in both."""
+
+
+def known_from_row(row: Any) -> KnownMember:
+    """Return the rules' view of a stored member: a `models.KnownMember`, or a named row of its columns."""
     opt_out = row.opt_out and OptOutRecord(
         Cause(row.opt_out["cause"]),
         datetime.fromisoformat(row.opt_out["changed"]),
@@ -63,9 +67,7 @@ def known_from_row(row: models.KnownMember) -> KnownMember:
     )
     return KnownMember(
         status=Status(row.status),
-        merge_fields={
-            tag: str(value) for tag, value in row.merge_fields.items() if isinstance(value, str | int | float)
-        },
+        merge_fields={tag: str(value) for tag, value in row.merge_fields.items() if isinstance(value, SCALARS)},
         last_changed=row.last_changed,
         status_since=row.status_since,
         contact_id=row.contact_id,
@@ -139,13 +141,8 @@ def kind_of(change: Change) -> str:
     return next(kind for kind, cls in KINDS.items() if isinstance(change, cls))
 
 
-def change_to_json(change: Change) -> dict[str, Any]:
-    """Return the change as plain JSON values; `change_from_json` gives it back."""
-    values = ((name.name, getattr(change, name.name)) for name in fields(change))
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values}
-
-
 def change_from_json(kind: str, stored: Mapping[str, Any]) -> Change:
+    """Return the change that `as_json` wrote, field by field."""
     read = {name: _READERS[name](value) if name in _READERS else value for name, value in stored.items()}
     if kind in ("opt_out", "ask"):
         read["before"] = Status(read["before"])  # elsewhere it is the fields as they were
@@ -153,8 +150,11 @@ def change_from_json(kind: str, stored: Mapping[str, Any]) -> Change:
 
 
 def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as one JSON text for `jsonb_to_recordset`: one parameter, whatever the number of rows and columns."""
-    return orjson.dumps(rows).decode()
+    """Return rows as one JSON text for `jsonb_to_recordset`: one parameter, whatever the number of rows and columns.
+
+    Their values may be changes, and moments.
+    """
+    return orjson.dumps(rows, default=dict).decode()
 
 
 def _moment(text: str | None) -> datetime | None:

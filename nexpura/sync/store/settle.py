@@ -63,7 +63,7 @@ def _not_erased(run: Begun, settled: Sequence[tuple[Work, outcome.Settled]]) -> 
     """Leave out changes of people who were erased while they were on their way: their result is gone, like all else."""
     there = set(
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, pk__any_of=[work.result_id for work, _ in settled]
+            tenant_id=run.tenant_id, pk__any_of={work.result_id for work, _ in settled}
         ).values_list("pk", flat=True)
     )
     return [(work, one) for work, one in settled if work.result_id in there]

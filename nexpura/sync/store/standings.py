@@ -9,6 +9,7 @@ from django.db import connection
 
 from nexpura.audience.plan import NoChange
 from nexpura.customers import sharing
+from nexpura.tenants.arrays import array_of
 
 
 def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
@@ -29,18 +30,19 @@ def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
                 """,
                 [
                     tenant_id,
-                    [address for address, _, _ in held],
-                    [count for _, count, _ in held],
-                    [what.bucket.value for _, _, what in held],
-                    [what.reason.value for _, _, what in held],
-                    [what.detail for _, _, what in held],
+                    array_of(address for address, _, _ in held),
+                    array_of(count for _, count, _ in held),
+                    array_of(what.bucket for _, _, what in held),
+                    array_of(what.reason for _, _, what in held),
+                    array_of(what.detail for _, _, what in held),
                     [what.retry_at for _, _, what in held],
                 ],
             )
             sharing.notice(tenant_id, [address for address, count, _ in held if count > 1])
         if gone:
             cursor.execute(
-                "DELETE FROM sync_addressstanding WHERE tenant_id = %s AND address = ANY(%s)", [tenant_id, gone]
+                "DELETE FROM sync_addressstanding WHERE tenant_id = %s AND address = ANY(%s::text[])",
+                [tenant_id, array_of(gone)],
             )
 
 
@@ -59,7 +61,7 @@ def carry_out(tenant_id: int, audience_pk: int, rows: Sequence[tuple[str, int | 
             ON CONFLICT (tenant_id, audience_id, address) DO UPDATE
                 SET carried_out = excluded.carried_out
             """,
-            [tenant_id, audience_pk, [address for address, _ in rows], [event for _, event in rows]],
+            [tenant_id, audience_pk, array_of(address for address, _ in rows), [event for _, event in rows]],
         )
 
 
@@ -79,7 +81,7 @@ def unmark(tenant_id: int, rows: Sequence[tuple[str, int]], run_id: int = 0) -> 
                 WHERE r.tenant_id = d.tenant_id AND r.run_id = %s AND r.address = d.address
                   AND r.version = d.version AND r.state IN ('planned', 'sending', 'deferred'))
             """,
-            [[address for address, _ in rows], [version for _, version in rows], tenant_id, run_id],
+            [array_of(address for address, _ in rows), array_of(version for _, version in rows), tenant_id, run_id],
         )
 
 

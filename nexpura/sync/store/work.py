@@ -24,7 +24,7 @@ from nexpura.sync.deciding import Decided
 from nexpura.sync.models import DirtyAddress, KnownAudience, MemberResult, SyncRun
 from nexpura.sync.store import renames, standings
 from nexpura.sync.store.begin import Begun
-from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, change_to_json, fence, kind_of
+from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_json, fence, kind_of
 from nexpura.sync.store.settle import MAKING, STILL_AT_IT
 
 CHUNK = 500
@@ -167,7 +167,7 @@ def give_back(run: Begun, works: Iterable[Work]) -> None:
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         MemberResult.objects.filter(
-            tenant_id=run.tenant_id, run_id=run.id, pk__any_of=[work.result_id for work in works], state="sending"
+            tenant_id=run.tenant_id, run_id=run.id, pk__any_of={work.result_id for work in works}, state="sending"
         ).update(state="planned", sent_at=None)
 
 
@@ -233,7 +233,7 @@ def _write_down(run: Begun, decided: Sequence[Decided]) -> Mapping[str, int]:
             "address": one.facts.address,
             "customer_ids": f"{{{','.join(map(str, one.facts.customer_ids))}}}",
             "version": one.facts.version,
-            "change": change_to_json(what),
+            "change": what,
             "kind": kind_of(what),
         }
         for one in decided

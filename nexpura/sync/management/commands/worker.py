@@ -34,7 +34,7 @@ ERRANDS_AT_ONCE = 10
 SWITCH = 0.001
 """Seconds that a thread may compute while others wait for their turn: a large shop's for a hundred small ones'."""
 UNTIL_COLLECTED = 50_000
-"""Objects made until Python looks for cycles: a run makes millions that are in none, and looked for them all the time."""
+"""Objects made until Python looks for cycles: a run makes millions that are in none, and looked for them constantly."""
 
 
 class Command(BaseCommand):
