@@ -35,6 +35,8 @@ AT_ONCE = 18
 """Changes cleared together to be sent singly: two rounds of the nine places."""
 SETTLE_EVERY = 0.3
 """Seconds after which results are settled, however few."""
+UNSETTLED = 2 * planning.BULK_LIMIT
+"""Results that may wait for those before them to be settled; with more, places stay empty until they are."""
 TELL_EVERY = 1.0
 """Seconds between two notes of the progress."""
 GIVE_UP_AFTER = 27
@@ -112,7 +114,8 @@ class Sending:
                     put_off = _put_off(put_off, outcomes)
                     if put_off >= GIVE_UP_AFTER:
                         raise errors.TryLater(0, "Mailchimp does not answer")
-                    if len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY:
+                    due = len(batch) >= AT_ONCE or time.monotonic() - settled_at > SETTLE_EVERY
+                    if due and (settling.done() or len(batch) >= UNSETTLED):
                         await settling
                         settling, batch = asyncio.ensure_future(self._settle(batch)), []
                         settled_at = time.monotonic()
