@@ -103,7 +103,9 @@ class Task:
 
 
 async def carry_out(emulator: Emulator, task: Task) -> Reply:
-    """Half of its latency passes before the write and half after; every refusal is a Problem."""
+    """Half of its latency passes before the write and the rest after; every refusal is a Problem."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
     before = emulator.weather.seconds_for(task.method, task.path, _members_in(task.body)) / 2
     await emulator.wait(before)
     try:
@@ -113,7 +115,8 @@ async def carry_out(emulator: Emulator, task: Task) -> Reply:
     except Exception:
         _LOGGER.exception("request %s could not be handled", task.row.number)
         raise problems.internal_error() from None
-    await emulator.wait(emulator.weather.seconds_for(task.method, task.path, reply.members) - before)
+    latency = emulator.weather.seconds_for(task.method, task.path, reply.members)
+    await emulator.wait(began + latency - clock())
     return reply
 
 

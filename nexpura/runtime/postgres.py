@@ -61,6 +61,7 @@ SERVER_SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "128MB",
+    "random_page_cost": "1.1",  # no disk that turns: a chunk is looked up by an index, not by reading a whole table
     "max_connections": "100",
     "log_timezone": "UTC",
     "log_min_error_statement": "panic",  # statements and details name customers
