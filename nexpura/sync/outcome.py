@@ -58,7 +58,7 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime, former
         case Refused(errors.NotFound()):
             return _gone(change, known)
         case Refused(error) if isinstance(change, Retag):
-            failed = NoChange(Bucket.FAILED, Reason.TAGS, _without_address(error.detail))
+            failed = NoChange(Bucket.FAILED, Reason.TAGS, error.detail)
             return Settled("refused", Bucket.FAILED, failed, known)
         case Refused(error):
             return _refused(change, known, error, now)
@@ -248,12 +248,7 @@ def _words(error: errors.MailchimpError) -> str:
     """Mailchimp's words about a refusal, and about each field it will not take."""
     fields = error.fields if isinstance(error, errors.MemberRefused) else {}
     told = [error.detail, *(f"{tag}: {said}" for tag, said in fields.items())]
-    return _without_address(" ".join(words.strip() for words in told if words.strip()))
-
-
-def _without_address(detail: str) -> str:
-    """Mailchimp's words, without the address they begin with (it is on the customer's page already)."""
-    return " ".join("The address" if "@" in word else word for word in detail.split())
+    return " ".join(words.strip() for words in told if words.strip())
 
 
 def _seen(known: KnownMember, member: Member, sent: Mapping[str, str] = NOTHING, **also: Any) -> KnownMember:
