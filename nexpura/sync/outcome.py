@@ -74,7 +74,7 @@ def touched(change: Change, known: KnownMember, member: Member) -> Settled:
     It is decided anew. Of who left once more the next reading tells whether that was their no.
     """
     seen = _seen(known, member)
-    if isinstance(change, Undo) and seen.status is Status.UNSUBSCRIBED:
+    if isinstance(change, Undo | Ask) and seen.status is Status.UNSUBSCRIBED:
         waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
         return Settled("skipped", Bucket.WAITING, waiting, known, again=True)
     ours = seen.added_by_us and seen.status is not Status.SUBSCRIBED  # who is, by now, came by themselves

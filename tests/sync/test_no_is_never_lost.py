@@ -140,6 +140,32 @@ def test_somebody_who_signs_up_again_themselves_just_before_they_are_asked_is_no
     assert shop.statuses() == {ADA: "subscribed"}
 
 
+def test_whose_member_changes_just_before_they_are_asked_is_not_asked_before_another_look(shop, monkeypatch):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.customer(ADA)
+    shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))
+    shop.sync()
+    choose(shop, ask_to_confirm=True)
+    mailchimp_is_at(shop, hours=1)
+    shop.person(ADA, "unsubscribe")
+    shop.sync()
+    mailchimp_is_at(shop)
+    shop.says_yes(ada)
+
+    def comes_and_goes():
+        shop.person(ADA, "signup")
+        shop.person(ADA, "unsubscribe")
+
+    just_before_it_is_sent(monkeypatch, comes_and_goes)
+
+    run = shop.sync()
+
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert not any(shop.emulator.metrics()["confirmation_mails"].values())
+    assert (run.counts["waiting"], run.faulty) == (1, False)
+
+
 def test_somebody_who_leaves_once_more_just_before_they_are_subscribed_again_has_said_no(shop, monkeypatch):
     shop.audience()
     ada = shop.consenting(ADA)
