@@ -13,11 +13,13 @@ from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal,
 from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 from nexpura.mailchimp import errors
-from nexpura.mailchimp.member import Member
+from nexpura.mailchimp.member import NEVER, Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 THROTTLE_WAIT = timedelta(days=1)
+CLOCKS_APART = timedelta(seconds=2)
+"""How far the clocks of Mailchimp's own machines may be apart."""
 
 _REASONS = {
     errors.Refusal.INVALID_ADDRESS: Reason.INVALID_EMAIL,
@@ -51,6 +53,8 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime, former
         case Accepted(member, created):
             if member is None:
                 return _retagged(change, known)
+            if isinstance(change, OptOut) and _was_out(member, result.first_sent):
+                return _out_by_themselves(change, known)
             settled = _accepted(change, known, member, former)
             return _made_anew(settled) if created and isinstance(change, Update) else settled
         case Refused(error) if isinstance(change, Move):
@@ -166,6 +170,23 @@ def _opted_out(change: OptOut, seen: KnownMember, member: Member) -> Settled:
         carried_out=change.withdrawal or seen.carried_out,
     )
     return Settled("accepted", Bucket.UNSUBSCRIBED, NoChange(Bucket.WITHHELD, reason), seen)
+
+
+def _was_out(member: Member, first_sent: datetime | None) -> bool:
+    """Tell whether a member who is unsubscribed now has been since before we first asked for it.
+
+    A call that changes something moves `last_changed`; one that met an unsubscribed member leaves it.
+    """
+    if member.status != Status.UNSUBSCRIBED or member.last_changed == NEVER or first_sent is None:
+        return False
+    return member.last_changed < first_sent.replace(microsecond=0) - CLOCKS_APART
+
+
+def _out_by_themselves(change: OptOut, known: KnownMember) -> Settled:
+    """No unsubscribe of ours, which a later yes may undo: the next reading finds the member differing, and a no."""
+    standing = NoChange(Bucket.WITHHELD, Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED)
+    known = replace(known, carried_out=change.withdrawal or known.carried_out)
+    return Settled("skipped", Bucket.WITHHELD, standing, known)
 
 
 def _standing(seen: KnownMember, done: Bucket) -> Settled:
