@@ -167,7 +167,8 @@ _MIRROR = """
             ON this.id = %(audience)s AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
     ), before AS (
         SELECT k.address, k.status, k.opt_out, s.words,
-               k.status = s.status AND k.opt_out IS NOT NULL AND k.opt_out ->> 'words' <> s.words
+               k.status = s.status AND k.opt_out IS NOT NULL
+                   AND k.opt_out ->> 'words' NOT IN ('', s.words)  -- blank: its reply was lost
                    AND (k.opt_out ->> 'changed')::timestamptz <> s.last_changed AS left_anew
         FROM sync_knownmember AS k JOIN seen AS s ON s.address = k.address
         WHERE k.tenant_id = %(tenant)s AND k.audience_id = %(audience)s
