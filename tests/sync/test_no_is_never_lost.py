@@ -295,6 +295,32 @@ def test_a_no_that_met_nobody_because_the_address_was_just_changed_reaches_the_n
     assert shop.statuses() == {NEW: "unsubscribed"}
 
 
+# --- while nobody knows what became of an unsubscribe of another shop -------------------------------------------------
+
+
+def test_somebody_who_leaves_long_after_another_shop_failed_to_unsubscribe_them_has_said_no(
+    shop, other_tenant, settings
+):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.audience()
+    ada, theirs = shop.consenting(ADA), Shop(other_tenant, shop.emulator)
+    theirs.connect()
+    her_double = theirs.consenting(ADA)
+    shop.sync()
+    theirs.sync()
+    theirs.says_no(her_double)
+    shop.emulator.control("faults", [{"kind": "reset", "method": "PATCH", "path": ".*", "when": "before", "every": 1}])
+    theirs.sync()
+    shop.emulator.control("faults", [])
+    SyncRun.objects.filter(tenant=other_tenant).update(finished_at=datetime.now(UTC) - timedelta(days=2))
+    later()
+
+    shop.person(ADA, "unsubscribe")
+    shop.sync()
+
+    assert consent_of(ada) == "withdrawn"
+
+
 # --- whom the last reading did not show ---------------------------------------------------------------------------
 
 

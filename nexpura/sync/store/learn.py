@@ -213,7 +213,9 @@ _MIRROR = """
                AND NOT EXISTS (  -- an opt-out whose reply was lost: ours, or that of a shop with the same audience
                    SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
                    JOIN ours AS o ON o.tenant_id = r.tenant_id AND o.id = u.audience_id
-                   WHERE r.address = d.address AND r.kind = 'opt_out' AND r.state = 'sending')
+                   WHERE r.address = d.address AND r.kind = 'opt_out' AND r.state = 'sending'
+                     AND (r.tenant_id = %(tenant)s OR u.status IN ('queued', 'running')
+                          OR u.finished_at > now() - interval '1 day'))  -- who left long after did so by themselves
                AND NOT EXISTS (  -- the other shop's opt-out
                    SELECT 1 FROM ours AS o JOIN sync_knownmember AS k ON k.tenant_id = o.tenant_id
                        AND k.audience_id = o.id AND k.address = d.address
