@@ -136,7 +136,7 @@ def _ask(
         return None
     if refused := _refused(desired, known, now, question=verdict.event.id):
         return refused
-    return Ask(verdict.event.id, known.status, terms.permissions, sent, desired.merge_fields)
+    return Ask(verdict.event.id, known.status, terms.permissions, sent, desired.merge_fields, known.last_changed)
 
 
 def _withdrawn(verdict: Withheld, withdrawal: int, facts: AddressFacts, known: KnownMember) -> Decision:

@@ -88,6 +88,8 @@ class Ask:
     """What goes with it: nothing if Mailchimp refused these values before."""
     desired: Mapping[str, str] = field(default_factory=dict)
     """Every field the book wants, to know the question again if it is refused."""
+    unchanged_since: datetime | None = None
+    """Mailchimp's `last_changed` when this was decided; None (planned by an earlier version): it is decided anew."""
 
 
 @dataclass(frozen=True, slots=True)

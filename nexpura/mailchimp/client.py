@@ -199,7 +199,7 @@ class MailchimpClient:
     async def send(self, call: Call) -> Result:
         """Send one call, patiently."""
         try:
-            return Accepted(await self._asked(call))
+            return await self._asked(call)
         except (MemberRefused, NotFound) as refusal:
             return Refused(refusal.with_traceback(None))
         except TryLater as failure:
@@ -233,9 +233,11 @@ class MailchimpClient:
     async def _member(self, call: Call) -> Member:
         return _read(Member.from_json, await self._about_member(call))
 
-    async def _asked(self, call: Call) -> Member | None:
+    async def _asked(self, call: Call) -> Accepted:
         reply = await self._about_member(call)
-        return _read(Member.from_json, reply) if call.tells_member else None
+        if not call.tells_member:
+            return Accepted(None)
+        return Accepted(_read(Member.from_json, reply), first_sent=reply.at and reply.at - reply.took)
 
     async def _about_member(self, call: Call) -> Reply:
         try:

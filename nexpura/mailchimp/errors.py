@@ -11,7 +11,8 @@
 
 All are made here, by `from_response` or one of the functions below it. Decided by status and title: Mailchimp
 writes its texts in the account's language, so `detail` is a hint where there is no title of its own, and `OTHER`
-the answer where the hint fails. `str()` of an error holds status and title only: `detail` may name a person.
+the answer where the hint fails. `str()` of an error holds status and title only: `detail` may still name a person,
+though not by their address.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ class Refusal(StrEnum):
 
 
 class MailchimpError(Exception):
-    """A call that did not end well. `status` is 0 if no reply came."""
+    """A call that did not end well. `status` is 0 if no reply came; `detail` is Mailchimp's, without addresses."""
 
     def __init__(self, status: int, title: str, detail: str = "") -> None:
         self.status = status
         self.title = title
-        self.detail = detail
+        self.detail = _without_address(detail)
         super().__init__(f"{status} {title}".strip() if status else title)
 
 
@@ -91,7 +92,7 @@ class MemberRefused(MailchimpError):
     ) -> None:
         super().__init__(status, title, detail)
         self.kind = kind
-        self.fields = dict(fields or {})
+        self.fields = {name: _without_address(said) for name, said in (fields or {}).items()}
 
 
 class UnexpectedReply(MailchimpError):
@@ -99,7 +100,7 @@ class UnexpectedReply(MailchimpError):
 
     def __init__(self, status: int, title: str, detail: str = "", fields: Mapping[str, str] | None = None) -> None:
         super().__init__(status, title, detail)
-        self.fields = dict(fields or {})
+        self.fields = {name: _without_address(said) for name, said in (fields or {}).items()}
 
 
 class WebhookRefused(MailchimpError):
@@ -171,6 +172,12 @@ _HINTS: Final = (
 )
 _MERGE_FIELD = re.compile(r"(?:merge_fields\.)?([A-Z][A-Z0-9_]{0,49})|merge_fields")
 _ADDRESS_FIELDS: Final = ("email_address", "email address")
+
+
+def _without_address(words: str) -> str:
+    """Return what Mailchimp says without any e-mail address in it, which it likes to repeat."""
+    told = " ".join("the address" if "@" in word else word for word in words.split())
+    return told[:1].upper() + told[1:] if "@" in words.partition(" ")[0] else told
 
 
 def _kind(title: str, detail: str, errors: Mapping[str, str]) -> Refusal:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from nexpura.mailchimp.errors import MemberRefused, NotFound, TryLater
 from nexpura.mailchimp.member import Member
@@ -19,6 +20,8 @@ class Accepted:
     member: Member | None
     created: bool | None = None
     """Whether the member is new; None where the reply does not tell."""
+    first_sent: datetime | None = field(default=None, compare=False)
+    """When the call was first sent, by Mailchimp's clock and rather too early; None where nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -25,11 +25,12 @@ _WHO = re.compile(r"(?<=/lists/)[^/]+|(?<=/members/)[^/]+")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of 2xx. `at` is Mailchimp's clock, None if the reply does not tell."""
+    """An answer of 2xx. `at` is Mailchimp's clock, None if the reply does not tell; `took` since it was first asked."""
 
     status: int
     document: Mapping[str, Any] = field(repr=False)
     at: datetime | None
+    took: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,14 @@ class Wire:
     ) -> Reply:
         """Return the reply of 2xx, or raise the error the last attempt ended with."""
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._patience.total
+        started = clock()
+        give_up_at = started + self._patience.total
         attempt = 0
         while True:
             attempt += 1
             try:
                 received = await self._once(method, path, query, body)
-                return _understood(received, about_member=about_member)
+                return _understood(received, timedelta(seconds=clock() - started), about_member=about_member)
             except errors.TryLater as failure:
                 pause = self._patience.pause(attempt, failure.retry_after)
                 in_doubt = failure.perhaps_done and not repeatable
@@ -139,20 +141,20 @@ def session_for(authorization: str, patience: Patience, user_agent: str) -> aioh
     )
 
 
-def _understood(received: _Received, *, about_member: bool) -> Reply:
+def _understood(received: _Received, took: timedelta, *, about_member: bool) -> Reply:
     status, headers = received.status, received.headers
     if not 200 <= status < 300:
         raise errors.from_response(status, headers, received.body, about_member=about_member)
     at = errors.http_date(headers.get("Date", ""))
     if status == 204:
-        return Reply(status, {}, at)
+        return Reply(status, {}, at, took)
     try:
         document = orjson.loads(received.body)
     except ValueError:
         raise errors.cut_short(status) from None
     if not isinstance(document, dict):
         raise errors.misunderstood(status, "The reply is not an object")
-    return Reply(status, document, at)
+    return Reply(status, document, at, took)
 
 
 def _log(method: str, path: str, outcome: str, seconds: float) -> None:

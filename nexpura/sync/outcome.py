@@ -13,11 +13,13 @@ from nexpura.audience.member import UNKNOWN, KnownMember, OptOutRecord, Refusal,
 from nexpura.audience.plan import Add, Ask, Bucket, Change, Move, NoChange, OptOut, Retag, Undo, Update
 from nexpura.audience.reasons import Reason
 from nexpura.mailchimp import errors
-from nexpura.mailchimp.member import SCALARS, Member
+from nexpura.mailchimp.member import NEVER, SCALARS, Member
 from nexpura.mailchimp.result import Accepted, Deferred, Refused, Result
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 THROTTLE_WAIT = timedelta(days=1)
+CLOCKS_APART = timedelta(seconds=2)
+"""How far the clocks of Mailchimp's own machines may be apart."""
 
 _REASONS = {
     errors.Refusal.INVALID_ADDRESS: Reason.INVALID_EMAIL,
@@ -51,6 +53,8 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime, former
         case Accepted(member, created):
             if member is None:
                 return _retagged(change, known)
+            if isinstance(change, OptOut) and _was_out(member, result.first_sent):
+                return _out_by_themselves(change, known)
             settled = _accepted(change, known, member, former)
             return _made_anew(settled) if created and isinstance(change, Update) else settled
         case Refused(error) if isinstance(change, Move):
@@ -58,7 +62,7 @@ def of(change: Change, known: KnownMember, result: Result, now: datetime, former
         case Refused(errors.NotFound()):
             return _gone(change, known)
         case Refused(error) if isinstance(change, Retag):
-            failed = NoChange(Bucket.FAILED, Reason.TAGS, _without_address(error.detail))
+            failed = NoChange(Bucket.FAILED, Reason.TAGS, error.detail)
             return Settled("refused", Bucket.FAILED, failed, known)
         case Refused(error):
             return _refused(change, known, error, now)
@@ -74,7 +78,7 @@ def touched(change: Change, known: KnownMember, member: Member) -> Settled:
     It is decided anew. Of who left once more the next reading tells whether that was their no.
     """
     seen = _seen(known, member)
-    if isinstance(change, Undo) and seen.status is Status.UNSUBSCRIBED:
+    if isinstance(change, Undo | Ask) and seen.status is Status.UNSUBSCRIBED:
         waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
         return Settled("skipped", Bucket.WAITING, waiting, known, again=True)
     ours = seen.added_by_us and seen.status is not Status.SUBSCRIBED  # who is, by now, came by themselves
@@ -168,6 +172,23 @@ def _opted_out(change: OptOut, seen: KnownMember, member: Member) -> Settled:
     return Settled("accepted", Bucket.UNSUBSCRIBED, NoChange(Bucket.WITHHELD, reason), seen)
 
 
+def _was_out(member: Member, first_sent: datetime | None) -> bool:
+    """Tell whether a member who is unsubscribed now has been since before we first asked for it.
+
+    A call that changes something moves `last_changed`; one that met an unsubscribed member leaves it.
+    """
+    if member.status != Status.UNSUBSCRIBED or member.last_changed == NEVER or first_sent is None:
+        return False
+    return member.last_changed < first_sent.replace(microsecond=0) - CLOCKS_APART
+
+
+def _out_by_themselves(change: OptOut, known: KnownMember) -> Settled:
+    """No unsubscribe of ours, which a later yes may undo: the next reading finds the member differing, and a no."""
+    standing = NoChange(Bucket.WITHHELD, Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED)
+    known = replace(known, carried_out=change.withdrawal or known.carried_out)
+    return Settled("skipped", Bucket.WITHHELD, standing, known)
+
+
 def _standing(seen: KnownMember, done: Bucket) -> Settled:
     """Where a member with a grant stands after the reply: `done` if it is subscribed, by its status otherwise."""
     standing = diff.standing_of(seen.status)
@@ -248,12 +269,7 @@ def _words(error: errors.MailchimpError) -> str:
     """Mailchimp's words about a refusal, and about each field it will not take."""
     fields = error.fields if isinstance(error, errors.MemberRefused) else {}
     told = [error.detail, *(f"{tag}: {said}" for tag, said in fields.items())]
-    return _without_address(" ".join(words.strip() for words in told if words.strip()))
-
-
-def _without_address(detail: str) -> str:
-    """Mailchimp's words, without the address they begin with (it is on the customer's page already)."""
-    return " ".join("The address" if "@" in word else word for word in detail.split())
+    return " ".join(words.strip() for words in told if words.strip())
 
 
 def _seen(known: KnownMember, member: Member, sent: Mapping[str, str] = NOTHING, **also: Any) -> KnownMember:

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.jobs import JobDeferrer
 
 from nexpura.sync.models import Erasure, SyncRun
 from nexpura.sync.store import due
@@ -37,12 +38,7 @@ AWAITED, BY_THE_CLOCK = 10, 0
 def enqueue(run: SyncRun) -> bool:
     """Queue the job that carries out `run`; False if it is queued already. Call inside a transaction."""
     large = bool(due.large_among([run.tenant_id]))
-    try:
-        with transaction.atomic():  # a refused job must not spoil the transaction around it
-            app.configure_task(SYNC, **_how(run, large=large)).defer(run_id=run.pk)
-    except AlreadyEnqueued:
-        return False
-    return True
+    return _defer(app.configure_task(SYNC, **_how(run, large=large)), run_id=run.pk)
 
 
 def hurry(run: SyncRun) -> None:
@@ -84,18 +80,20 @@ def enqueue_look(integration_id: int) -> bool:
     lock = f"look-{integration_id}"
     if ProcrastinateJob.objects.filter(queueing_lock=lock, status="todo").exists():
         return False
-    return _defer(LOOK, lock, integration_id=integration_id)
+    return _defer(app.configure_task(LOOK, queue=ERRANDS, queueing_lock=lock), integration_id=integration_id)
 
 
 def enqueue_listen(integration_id: int) -> bool:
     """Queue the job that sees to the webhook; False if it is queued already."""
-    return _defer(LISTEN, f"listen-{integration_id}", integration_id=integration_id)
+    task = app.configure_task(LISTEN, queue=ERRANDS, queueing_lock=f"listen-{integration_id}")
+    return _defer(task, integration_id=integration_id)
 
 
-def _defer(task: str, queueing_lock: str, **ids: int) -> bool:
+def _defer(task: JobDeferrer, **ids: int) -> bool:
+    """Queue one job; False if one with its lock is queued already."""
     try:
         with transaction.atomic():  # a refused job must not spoil the transaction around it
-            app.configure_task(task, queue=ERRANDS, queueing_lock=queueing_lock).defer(**ids)
+            task.defer(**ids)
     except AlreadyEnqueued:
         return False
     return True
@@ -105,9 +103,4 @@ def enqueue_erasure(erasure: Erasure, at: datetime | None = None) -> bool:
     """Queue a try of an erasure for now, or for `at`; False if that is queued already. Call inside a transaction."""
     lock = f"erasure-{erasure.pk}" + (f"-after-{erasure.attempts}" if at else "")
     task = app.configure_task(ERASURE, queue=ERASURES, queueing_lock=lock, schedule_at=at)
-    try:
-        with transaction.atomic():  # a refused job must not spoil the transaction around it
-            task.defer(erasure_id=erasure.pk)
-    except AlreadyEnqueued:
-        return False
-    return True
+    return _defer(task, erasure_id=erasure.pk)

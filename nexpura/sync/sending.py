@@ -254,13 +254,12 @@ def _is_looked_at(change: Change) -> bool:
 
 
 def _is_as_it_should_be(change: Change, member: Member) -> bool:
-    """Tell whether the change may go ahead: an undo only where nobody acted since our opt-out, a question only to
-    somebody who is still not mailed, an opt-out of somebody unknown only where there is a member who is.
+    """Tell whether the change may go ahead: an undo and a question only where nobody acted since it was decided, an
+    opt-out of somebody unknown only where there is a member who gets mail.
     """
-    if isinstance(change, OptOut):
-        return Status(member.status) in MAILABLE
-    untouched = not isinstance(change, Undo) or member.last_changed == change.unchanged_since
-    return member.status == Status.UNSUBSCRIBED and untouched
+    if isinstance(change, Undo | Ask):
+        return member.status == Status.UNSUBSCRIBED and member.last_changed == change.unchanged_since
+    return Status(member.status) in MAILABLE
 
 
 def _surprising(work: Work, result: Result | None) -> bool:

@@ -548,6 +548,29 @@ def test_a_yes_after_they_left_is_not_taken_back_because_something_else_changes_
     assert (ada.consent_state, shop.statuses()) == ("granted", {ADA: "unsubscribed"})
 
 
+def test_a_yes_after_our_opt_out_is_not_taken_back_because_its_reply_was_lost_and_something_else_changes_there(
+    shop, settings
+):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.audience()
+    mailchimp_is_at(shop, hours=1)
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    lost = {"kind": "reset", "method": "PATCH", "path": ".*members.*", "every": 1, "when": "after"}
+    shop.emulator.control("faults", [lost])
+    shop.sync()
+    shop.emulator.control("faults", [])
+    shop.sync()
+    shop.says_yes(ada)
+    mailchimp_is_at(shop, hours=-1)
+    shop.person(ADA, "profile", merge_fields={"FNAME": "Augusta"})
+
+    shop.sync()
+
+    assert (consent_of(ada), shop.statuses()) == ("granted", {ADA: "unsubscribed"})
+
+
 def test_the_permission_our_consent_means_goes_with_adds_and_never_with_updates(shop):
     permissions = [{"id": "aaaaaaaaaa", "text": "E-mail"}, {"id": "bbbbbbbbbb", "text": "Post"}]
     shop.audience({"email_address": "there@inbox.example"}, marketing_permissions=permissions)

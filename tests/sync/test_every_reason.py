@@ -16,12 +16,13 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from nexpura.audience.member import KnownMember, Status
-from nexpura.audience.plan import Bucket, Retag, Update
+from nexpura.audience.member import Cause, KnownMember, Status
+from nexpura.audience.plan import Bucket, OptOut, Retag, Update
 from nexpura.audience.reasons import CATALOGUE, Reason
 from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
-from nexpura.mailchimp.result import Refused
+from nexpura.mailchimp.member import NEVER, Member
+from nexpura.mailchimp.result import Accepted, Refused
 from nexpura.sync import connect, erasures, explain, outcome, panel, renames
 from nexpura.sync.models import MemberResult
 from tests.sync.conftest import CLERK, Shop
@@ -340,6 +341,33 @@ def test_a_refusal_of_any_other_kind_fails_with_mailchimps_words_and_without_the
 
     assert (settled.bucket, settled.standing.reason) == (Bucket.FAILED, reason)
     assert settled.standing.detail == "The address no"
+
+
+SENT = datetime(2026, 3, 1, 12, 0, 5, 250_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("changed", "first_sent", "bucket", "ours"),
+    [
+        pytest.param(SENT.replace(second=2), SENT, Bucket.WITHHELD, False, id="was out before we asked"),
+        pytest.param(SENT.replace(second=3, microsecond=0), SENT, Bucket.UNSUBSCRIBED, True, id="clocks may be apart"),
+        pytest.param(SENT.replace(second=9), SENT, Bucket.UNSUBSCRIBED, True, id="out since a try of ours"),
+        pytest.param(SENT.replace(hour=1), None, Bucket.UNSUBSCRIBED, True, id="no date in the reply"),
+        pytest.param(NEVER, SENT, Bucket.UNSUBSCRIBED, True, id="no moment told"),
+    ],
+)
+@pytest.mark.parametrize("withdrawal", [7, None], ids=["withdrawn", "moved"])
+def test_an_unsubscribe_is_ours_unless_the_reply_shows_them_out_before_it(
+    changed, first_sent, bucket, ours, withdrawal
+):
+    change = OptOut(Cause.WITHDRAWAL if withdrawal else Cause.MOVED, Status.SUBSCRIBED, withdrawal)
+    member = Member("", ADA, "unsubscribed", {}, "", changed)
+
+    settled = outcome.of(change, KNOWN, Accepted(member, first_sent=first_sent), datetime.now(UTC))
+
+    assert (settled.bucket, settled.again, settled.known.carried_out) == (bucket, False, withdrawal)
+    assert (settled.known.opt_out is not None) is ours
+    assert settled.known.status is (Status.UNSUBSCRIBED if ours else KNOWN.status)
 
 
 def test_every_reason_of_the_catalogue_is_brought_about_here_or_named_as_untold():

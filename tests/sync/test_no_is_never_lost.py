@@ -140,6 +140,32 @@ def test_somebody_who_signs_up_again_themselves_just_before_they_are_asked_is_no
     assert shop.statuses() == {ADA: "subscribed"}
 
 
+def test_whose_member_changes_just_before_they_are_asked_is_not_asked_before_another_look(shop, monkeypatch):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.customer(ADA)
+    shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))
+    shop.sync()
+    choose(shop, ask_to_confirm=True)
+    mailchimp_is_at(shop, hours=1)
+    shop.person(ADA, "unsubscribe")
+    shop.sync()
+    mailchimp_is_at(shop)
+    shop.says_yes(ada)
+
+    def comes_and_goes():
+        shop.person(ADA, "signup")
+        shop.person(ADA, "unsubscribe")
+
+    just_before_it_is_sent(monkeypatch, comes_and_goes)
+
+    run = shop.sync()
+
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert not any(shop.emulator.metrics()["confirmation_mails"].values())
+    assert (run.counts["waiting"], run.faulty) == (1, False)
+
+
 def test_somebody_who_leaves_once_more_just_before_they_are_subscribed_again_has_said_no(shop, monkeypatch):
     shop.audience()
     ada = shop.consenting(ADA)
@@ -155,6 +181,70 @@ def test_somebody_who_leaves_once_more_just_before_they_are_subscribed_again_has
     shop.sync()
 
     assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
+@pytest.mark.parametrize("ago", [{"hours": 1}, {"seconds": 10}], ids=["long before", "just before"])
+def test_somebody_who_leaves_just_before_we_unsubscribe_them_is_not_subscribed_again_by_us(shop, monkeypatch, ago):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+
+    def leaves():
+        mailchimp_is_at(shop, **ago)
+        shop.person(ADA, "unsubscribe")
+        mailchimp_is_at(shop)
+
+    just_before_it_is_sent(monkeypatch, leaves)
+    run = shop.sync()
+    written = len(shop.writes())
+    later()
+    shop.says_yes(ada)
+
+    shop.sync()
+
+    assert shop.writes()[written:] == []
+    assert shop.statuses() == {ADA: "unsubscribed"}
+    assert (run.counts["unsubscribed"], run.counts["withheld"], run.faulty) == (0, 1, False)
+
+
+def test_somebody_who_leaves_just_before_their_old_member_is_ended_has_said_no(shop, monkeypatch):
+    shop.audience()
+    mailchimp_is_at(shop, hours=2)
+    ada = shop.customer(ADA)
+    shop.says_yes(ada, claimed_at=datetime.now(UTC) - timedelta(hours=3))
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email="")
+
+    def leaves():
+        mailchimp_is_at(shop, seconds=10)
+        shop.person(ADA, "unsubscribe")
+        mailchimp_is_at(shop)
+
+    just_before_it_is_sent(monkeypatch, leaves)
+    shop.sync()
+
+    shop.sync()
+
+    assert consent_of(ada) == "withdrawn"
+
+
+def test_our_own_unsubscribe_met_by_its_repetition_is_ours_to_undo(shop, settings):
+    settings.NEXPURA_RETRY_WAIT = 3.0
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    shop.emulator.control("faults", [{"kind": "reset", "method": "PATCH", "path": ".*", "when": "after", "times": 2}])
+    run = shop.sync()
+    patched = [write for write in shop.writes() if write["method"] == "PATCH"]
+
+    shop.says_yes(ada)
+    shop.sync()
+
+    assert (len(patched), run.counts["unsubscribed"]) == (3, 1)
+    assert shop.statuses() == {ADA: "subscribed"}
 
 
 # --- whose address changed in the book or in Mailchimp meanwhile --------------------------------------------------
@@ -203,6 +293,32 @@ def test_a_no_that_met_nobody_because_the_address_was_just_changed_reaches_the_n
     shop.sync()
 
     assert shop.statuses() == {NEW: "unsubscribed"}
+
+
+# --- while nobody knows what became of an unsubscribe of another shop -------------------------------------------------
+
+
+def test_somebody_who_leaves_long_after_another_shop_failed_to_unsubscribe_them_has_said_no(
+    shop, other_tenant, settings
+):
+    settings.NEXPURA_RETRY_WAIT = 0.001
+    shop.audience()
+    ada, theirs = shop.consenting(ADA), Shop(other_tenant, shop.emulator)
+    theirs.connect()
+    her_double = theirs.consenting(ADA)
+    shop.sync()
+    theirs.sync()
+    theirs.says_no(her_double)
+    shop.emulator.control("faults", [{"kind": "reset", "method": "PATCH", "path": ".*", "when": "before", "every": 1}])
+    theirs.sync()
+    shop.emulator.control("faults", [])
+    SyncRun.objects.filter(tenant=other_tenant).update(finished_at=datetime.now(UTC) - timedelta(days=2))
+    later()
+
+    shop.person(ADA, "unsubscribe")
+    shop.sync()
+
+    assert consent_of(ada) == "withdrawn"
 
 
 # --- whom the last reading did not show ---------------------------------------------------------------------------

@@ -168,7 +168,8 @@ _MIRROR = """
             ON this.id = %(audience)s AND a.data_centre = this.data_centre AND a.audience_id = this.audience_id
     ), before AS (
         SELECT k.address, k.status, k.opt_out, s.words,
-               k.status = s.status AND k.opt_out IS NOT NULL AND k.opt_out ->> 'words' <> s.words
+               k.status = s.status AND k.opt_out IS NOT NULL
+                   AND k.opt_out ->> 'words' NOT IN ('', s.words)  -- blank: its reply was lost
                    AND (k.opt_out ->> 'changed')::timestamptz <> s.last_changed AS left_anew
         FROM sync_knownmember AS k JOIN seen AS s ON s.address = k.address
         WHERE k.tenant_id = %(tenant)s AND k.audience_id = %(audience)s
@@ -213,7 +214,9 @@ _MIRROR = """
                AND NOT EXISTS (  -- an opt-out whose reply was lost: ours, or that of a shop with the same audience
                    SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
                    JOIN ours AS o ON o.tenant_id = r.tenant_id AND o.id = u.audience_id
-                   WHERE r.address = d.address AND r.kind = 'opt_out' AND r.state = 'sending')
+                   WHERE r.address = d.address AND r.kind = 'opt_out' AND r.state = 'sending'
+                     AND (r.tenant_id = %(tenant)s OR u.status IN ('queued', 'running')
+                          OR u.finished_at > now() - interval '1 day'))  -- who left long after did so by themselves
                AND NOT EXISTS (  -- the other shop's opt-out
                    SELECT 1 FROM ours AS o JOIN sync_knownmember AS k ON k.tenant_id = o.tenant_id
                        AND k.audience_id = o.id AND k.address = d.address

@@ -128,7 +128,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "status_if_new": Status,
     "cause": Cause,
     "consent_at": datetime.fromisoformat,
-    "unchanged_since": datetime.fromisoformat,
+    "unchanged_since": lambda text: datetime.fromisoformat(text) if text else None,
     "tags": tuple,
     "permissions": tuple,
     "add": tuple,

@@ -10,13 +10,12 @@ from django.core.management.commands.migrate import Command as DjangoMigrate
 from django.db import connection
 
 APPEND_ONLY = ("customers_consentevent", "tenants_auditevent")
-"""Tables whose rows the run-time role may add and read, and nothing else."""
-MAY_CHANGE = {"customers_consentevent": ("customer_id",)}
-"""Columns of them that it may change: an event goes over to the record that its customer's was merged into."""
 """Tables whose rows the run-time role may add and read, and nothing else.
 
 An erasure is the exception: the owner's function `nexpura_erase_evidence` takes one person out of them.
 """
+MAY_CHANGE = {"customers_consentevent": ("customer_id",)}
+"""Columns of them that it may change: an event goes over to the record that its customer's was merged into."""
 NEVER_DELETED = ("sync_erasure", "tenants_erasedidentity")
 """Tables whose rows the run-time role may change, but not delete: receipts, and the hashes of who was erased."""
 
