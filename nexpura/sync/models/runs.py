@@ -99,7 +99,7 @@ class MemberResult(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="member_results")
     id = models.BigAutoField(primary_key=True)
-    run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, related_name="results")
+    run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, db_index=False, related_name="results")
     address = models.TextField(db_collation="C")
     customer_ids: ArrayField[list[int], list[int]] = ArrayField(models.BigIntegerField(), default=list)
     version = models.BigIntegerField()
@@ -117,11 +117,14 @@ class MemberResult(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["tenant", "run", "address", "kind"], name="one_result_per_kind"),
+            models.UniqueConstraint(fields=["run", "tenant", "address", "kind"], name="one_result_per_kind"),
         ]
         indexes = [
-            models.Index(fields=["tenant", "run", "state", "id"], name="result_by_state"),
-            models.Index(fields=["tenant", "run", "bucket", "id"], name="result_by_bucket"),
+            models.Index(
+                fields=["tenant", "run", "state", "id"],
+                condition=models.Q(state__in=["planned", "sending"]),
+                name="open_result_by_state",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -76,8 +76,8 @@ def unmark(tenant_id: int, rows: Sequence[tuple[str, int]], run_id: int = 0) -> 
         cursor.execute(
             """
             DELETE FROM sync_dirtyaddress AS d USING unnest(%s::text[], %s::bigint[]) AS s (address, version)
-            WHERE d.tenant_id = %s AND d.address = s.address AND d.version = s.version AND NOT EXISTS (
-                SELECT 1 FROM sync_memberresult AS r
+            WHERE d.tenant_id = %s AND d.address = s.address AND d.version = s.version AND 0 = (
+                SELECT count(*) FROM sync_memberresult AS r  -- counted, as NOT EXISTS may read the whole run's at once
                 WHERE r.tenant_id = d.tenant_id AND r.run_id = %s AND r.address = d.address
                   AND r.version = d.version AND r.state IN ('planned', 'sending', 'deferred'))
             """,
