@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
+from itertools import count
 
 from nexpura.audience.desired import Terms
 from nexpura.mailchimp import errors
@@ -25,8 +27,9 @@ PAGES_UNTIL_GROWN = 10
 
 async def read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     """Read the audience's settings, then all of its members, or those that changed since the last reading."""
-    audience = await mailchimp.audience(run.audience_id)
-    merge_fields = await mailchimp.merge_fields(run.audience_id)
+    audience, merge_fields = await asyncio.gather(
+        mailchimp.audience(run.audience_id), mailchimp.merge_fields(run.audience_id)
+    )
     permissions = await mailchimp.permissions(run.audience_id) if audience.marketing_permissions else None
     reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields, permissions)
     seen, totals = Distinct(), list[int]()
@@ -61,15 +64,15 @@ def _is_complete(seen: int, totals: Sequence[int]) -> bool:
 async def _learnt(run: Begun, pages: AsyncIterable[MemberPage]) -> AsyncGenerator[MemberPage, None]:
     """Take pages into the mirror, a few at once, while the next are read; yields each when that is done."""
 
-    async def learn(page: MemberPage) -> MemberPage:
+    async def learn(numbered: tuple[int, MemberPage]) -> MemberPage:
+        number, page = numbered
         await from_db(store.learn)(run, page.members)
+        if number % PAGES_UNTIL_GROWN == 0:
+            await from_db(statistics.take)()
         return page
 
-    jobs = ((None, page) async for page in pages)
+    numbers = count(1)
+    jobs = ((None, (next(numbers), page)) async for page in pages)
     async with aclosing(as_they_come(jobs, learn, at_most=LEARNERS)) as learnt:
-        learnt_pages = 0
         async for _, page in learnt:
-            learnt_pages += 1
-            if learnt_pages % PAGES_UNTIL_GROWN == 0:
-                await from_db(statistics.take)()
             yield page

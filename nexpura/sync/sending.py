@@ -6,9 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
 
 from nexpura.audience import plan as planning
 from nexpura.audience.desired import Terms
@@ -25,7 +25,7 @@ from nexpura.sync import store
 from nexpura.sync.clock import Clock
 from nexpura.sync.database import from_db
 from nexpura.sync.dispatch import bulk_call_for, call_for, may_be_bulk
-from nexpura.sync.store import Begun, Work
+from nexpura.sync.store import Begun, RunLostError, Work
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,18 @@ GIVE_UP_AFTER = 27
 BULK_KINDS = ("add", "update")
 Job = tuple[Sequence[Work], Call | BulkCall]
 Outcome = tuple[Work, Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Changes for which gate, token and lease were asked together."""
+
+    works: Sequence[Work]
+    cleared_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def waited_too_long(self) -> bool:
+        return time.monotonic() - self.cleared_at > CLEARED_FOR
 
 
 class Planned:
@@ -144,21 +156,54 @@ class Sending:
         While the deciding goes on only full bulk calls are made; what is left goes when it has ended.
         """
         for kind in BULK_KINDS:
-            while kind in kinds and self._goes_on and self.in_bulk:
-                size = self._bulk_size(kind)
-                if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
-                    self._taken[kind] += len(works)
-                    async for job in self._together(works, cleared_at=time.monotonic()):
-                        yield job
-                elif self.planned.finished:
-                    break
-                else:
-                    await self._more()
+            if kind in kinds:
+                async with aclosing(self._cleared_ahead(kind)) as chunks:
+                    async for chunk in chunks:
+                        async for job in self._together(chunk):
+                            yield job
         while not self.planned.finished and self._goes_on:
             await self._more()
         while self._goes_on and (works := await from_db(store.cleared)(self.run, kinds, AT_ONCE)):
-            async for job in self._one_by_one(works, cleared_at=time.monotonic()):
+            async for job in self._one_by_one(Chunk(works)):
                 yield job
+
+    async def _cleared_ahead(self, kind: str) -> AsyncGenerator[Chunk, None]:
+        """Yield what goes together; the next is cleared while the one before waits for its place.
+
+        What waited too long for one is asked again, and what is not sent after all is given back.
+        """
+        ahead = asyncio.ensure_future(self._clear(kind))
+        try:
+            while chunk := await ahead:
+                fresh = not chunk.waited_too_long and self.in_bulk and self._goes_on
+                if not fresh:
+                    await self._give_back(kind, chunk)
+                ahead = asyncio.ensure_future(self._clear(kind))
+                if fresh:
+                    yield chunk
+        finally:
+            if not ahead.done():
+                ahead.cancel()
+                await asyncio.wait({ahead})
+            if not ahead.cancelled() and not ahead.exception() and (chunk := ahead.result()):
+                with suppress(RunLostError):
+                    await self._give_back(kind, chunk)
+
+    async def _clear(self, kind: str) -> Chunk | None:
+        """Clear the changes of the next bulk call as soon as there are enough of them; None if there are no more."""
+        while self._goes_on and self.in_bulk:
+            size = self._bulk_size(kind)
+            if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
+                self._taken[kind] += len(works)
+                return Chunk(works)
+            if self.planned.finished:
+                return None
+            await self._more()
+        return None
+
+    async def _give_back(self, kind: str, chunk: Chunk) -> None:
+        await from_db(store.give_back)(self.run, chunk.works)
+        self._taken[kind] -= len(chunk.works)
 
     def _bulk_size(self, kind: str) -> int:
         """How many changes the next bulk call takes: what there are, shared out among the places, when all is known."""
@@ -180,23 +225,23 @@ class Sending:
     def _goes_on(self) -> bool:
         return not self.stopping.is_set()
 
-    async def _together(self, works: Sequence[Work], *, cleared_at: float) -> AsyncIterator[Job]:
+    async def _together(self, chunk: Chunk) -> AsyncIterator[Job]:
         """Yield one call for those that may go in bulk, and one each for the others, who wait for it to be taken."""
         bulk: list[Work] = []
         rest: list[Work] = []
-        for work in works:
+        for work in chunk.works:
             together = may_be_bulk(work.change) and work.result_id not in self._singly
             (bulk if together else rest).append(work)
         if bulk:
             changes = [(work.address, work.change) for work in bulk]
             yield bulk, bulk_call_for(changes, self.run.audience_id, self.terms)
-        async for job in self._one_by_one(rest, cleared_at=cleared_at):
+        async for job in self._one_by_one(replace(chunk, works=rest)):
             yield job
 
-    async def _one_by_one(self, works: Sequence[Work], *, cleared_at: float) -> AsyncIterator[Job]:
-        left = list(works)
+    async def _one_by_one(self, chunk: Chunk) -> AsyncIterator[Job]:
+        left = list(chunk.works)
         while left and self._goes_on:
-            if time.monotonic() - cleared_at > CLEARED_FOR:
+            if chunk.waited_too_long:
                 await from_db(store.give_back)(self.run, left)
                 return
             work = left.pop(0)

@@ -12,6 +12,7 @@ from nexpura.customers.models import Customer
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.result import Refused
+from nexpura.sync import sending
 from nexpura.sync.database import from_db
 from nexpura.sync.models import KnownMember, MemberResult
 from tests.sync.conftest import AUDIENCE
@@ -241,3 +242,44 @@ def test_a_no_said_while_bulk_calls_are_under_way_is_not_overtaken(shop, monkeyp
 
     assert len(shop.statuses()) == 99
     assert address(99) not in shop.statuses()
+
+
+def test_a_no_said_while_a_cleared_call_waited_too_long_for_its_place_is_not_overtaken(shop, monkeypatch):
+    monkeypatch.setattr(plan, "BULK_LIMIT", 3)
+    monkeypatch.setattr(sending, "CLEARED_FOR", 0.1)
+    shop.audience()
+    customers = {one.email: one for one in many(shop, 100)}
+    in_the_tenth_call = sorted(customers)[28]
+    said = asyncio.Event()
+
+    async def says_no():
+        await asyncio.sleep(0.3)  # the nine before are under way, and the tenth is cleared
+        await from_db(shop.says_no)(customers[in_the_tenth_call])
+        said.set()
+
+    speak = once(says_no)
+    before_each_bulk_call(monkeypatch, lambda: speak() or said.wait())
+
+    shop.sync()
+
+    assert len(shop.statuses()) == 99
+    assert in_the_tenth_call not in shop.statuses()
+
+
+def test_what_was_cleared_and_never_sent_is_not_left_as_if_it_had_been(shop, monkeypatch):
+    monkeypatch.setattr(plan, "BULK_LIMIT", 3)
+    shop.audience()
+    many(shop, 200)
+    shop.emulator.control("faults", [{"kind": "reset", "method": "POST", "path": ".*", "every": 1}])
+    calls, send = [], MailchimpClient.send_bulk
+
+    async def counted(self, call):
+        calls.append(call)
+        return await send(self, call)
+
+    monkeypatch.setattr(MailchimpClient, "send_bulk", counted)
+
+    shop.sync()
+
+    assert sending.GIVE_UP_AFTER <= len(calls) < 200 / 3
+    assert MemberResult.objects.filter(state="sending").count() == 3 * len(calls)

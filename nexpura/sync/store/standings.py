@@ -11,6 +11,9 @@ from nexpura.audience.plan import NoChange
 from nexpura.customers import sharing
 from nexpura.tenants.arrays import array_of
 
+STEP = 10_000
+"""Addresses marked in one step, where everything is."""
+
 
 def put(tenant_id: int, rows: Sequence[tuple[str, int, NoChange]]) -> None:
     """Write where each address and its customers stand; an address that nobody holds keeps no row."""
@@ -102,21 +105,45 @@ def mark(tenant_id: int, addresses: Sequence[str]) -> None:
 
 def mark_all(tenant_id: int, audience_pk: int) -> None:
     """Mark every address the book holds, every one somebody withdrew for, and every member we made."""
+    last, more = mark_step(tenant_id, audience_pk, None)
+    while more:
+        last, more = mark_step(tenant_id, audience_pk, last)
+
+
+def mark_step(tenant_id: int, audience_pk: int, after: str | None) -> tuple[str | None, bool]:
+    """Mark the next of all addresses; returns the last of them, and whether there may be more.
+
+    In a transaction a step nobody at a till waits long for an address. Marks that are there stay as they are.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
-            SELECT %s, a.address, nextval('sync_mark_version') FROM (
-                SELECT address FROM customers_customer WHERE tenant_id = %s
-                UNION SELECT address FROM customers_consentevent WHERE tenant_id = %s AND state = 'withdrawn'
-                UNION SELECT address FROM sync_knownmember
-                    WHERE tenant_id = %s AND audience_id = %s AND (added_by_us OR opt_out IS NOT NULL)
-                UNION SELECT address FROM sync_addressstanding WHERE tenant_id = %s
-            ) AS a ORDER BY a.address
-            ON CONFLICT (tenant_id, address) DO UPDATE SET version = excluded.version, marked_at = now()
+            SELECT max(address), count(*) FROM (
+                SELECT address FROM customers_customer
+                WHERE tenant_id = %s AND (%s::text IS NULL OR address > %s) ORDER BY address LIMIT %s) AS step
             """,
-            [tenant_id, tenant_id, tenant_id, tenant_id, audience_pk, tenant_id],
+            [tenant_id, after, after, STEP],
         )
+        last, count = cursor.fetchone() or (None, 0)
+        more = count == STEP
+        cursor.execute(
+            """
+            INSERT INTO sync_dirtyaddress (tenant_id, address, version)
+            SELECT %(tenant)s, a.address, nextval('sync_mark_version') FROM (
+                SELECT address FROM customers_customer WHERE tenant_id = %(tenant)s
+                UNION SELECT address FROM customers_consentevent WHERE tenant_id = %(tenant)s AND state = 'withdrawn'
+                UNION SELECT address FROM sync_knownmember
+                    WHERE tenant_id = %(tenant)s AND audience_id = %(audience)s AND (added_by_us OR opt_out IS NOT NULL)
+                UNION SELECT address FROM sync_addressstanding WHERE tenant_id = %(tenant)s
+            ) AS a
+            WHERE (%(after)s::text IS NULL OR a.address > %(after)s)
+              AND (%(upto)s::text IS NULL OR a.address <= %(upto)s)
+            ORDER BY a.address
+            ON CONFLICT (tenant_id, address) DO NOTHING
+            """,
+            {"tenant": tenant_id, "audience": audience_pk, "after": after, "upto": last if more else None},
+        )
+    return last, more
 
 
 def to_be_decided(

@@ -36,6 +36,8 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     Returns the horizon: marks up to this version belong to this run, later ones to the next.
     """
     under = fingerprint(run.audience_pk, terms)
+    if not KnownAudience.objects.filter(pk=run.audience_pk, decided_under=under).exists():
+        _mark_all(run)
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
@@ -43,14 +45,19 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
         results.filter(state=MemberResult.State.PLANNED).delete()
         SyncRun.objects.filter(pk=run.id, token=run.token).update(done=results.count())
         renames.follow_the_book(run.tenant_id, run.audience_pk)
-        audience = KnownAudience.objects.get(pk=run.audience_pk)
-        if audience.decided_under != under:
-            standings.mark_all(run.tenant_id, run.audience_pk)
-            KnownAudience.objects.filter(pk=audience.pk).update(decided_under=under)
+        KnownAudience.objects.filter(pk=run.audience_pk).exclude(decided_under=under).update(decided_under=under)
         standings.mark_retries(run.tenant_id, now)
         cursor.execute("SELECT nextval('sync_mark_version')")
         (horizon,) = cursor.fetchone() or (0,)
     return int(horizon)
+
+
+def _mark_all(run: Begun) -> None:
+    last, more = None, True
+    while more:
+        with transaction.atomic():
+            fence(run.tenant_id, run.id, run.token)
+            last, more = standings.mark_step(run.tenant_id, run.audience_pk, last)
 
 
 @dataclass(frozen=True, slots=True)
