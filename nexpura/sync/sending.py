@@ -103,6 +103,9 @@ class Sending:
     _singly: set[int] = field(default_factory=set)
     """Results whose bulk call did not tell what became of them."""
     _came_back: bool = False
+    _ends: bool = False
+    _idle: bool = False
+    """Whether there is nothing to clear yet."""
     _untold: int = 0
     _told_at: float = 0.0
 
@@ -172,6 +175,7 @@ class Sending:
 
         What waited too long for one is asked again, and what is not sent after all is given back.
         """
+        self._ends = False
         ahead = asyncio.ensure_future(self._clear(kind))
         try:
             while chunk := await ahead:
@@ -182,23 +186,29 @@ class Sending:
                 if fresh:
                     yield chunk
         finally:
-            if not ahead.done():
+            self._ends = True
+            if self._idle:  # what asks the database is waited for: what it clears has to be given back
                 ahead.cancel()
-                await asyncio.wait({ahead})
+            await asyncio.wait({ahead})
             if not ahead.cancelled() and not ahead.exception() and (chunk := ahead.result()):
                 with suppress(RunLostError):
                     await self._give_back(kind, chunk)
 
     async def _clear(self, kind: str) -> Chunk | None:
         """Clear the changes of the next bulk call as soon as there are enough of them; None if there are no more."""
-        while self._goes_on and self.in_bulk:
+        while self._goes_on and self.in_bulk and not self._ends:
             size = self._bulk_size(kind)
             if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
                 self._taken[kind] += len(works)
                 return Chunk(works)
             if self.planned.finished:
                 return None
-            await self._more()
+            if not self._ends:
+                self._idle = True
+                try:
+                    await self._more()
+                finally:
+                    self._idle = False
         return None
 
     async def _give_back(self, kind: str, chunk: Chunk) -> None:
