@@ -48,7 +48,7 @@ Outcome = tuple[Work, Result]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
+class Cleared:
     """Changes for which gate, token and lease were asked together."""
 
     works: Sequence[Work]
@@ -103,9 +103,6 @@ class Sending:
     _singly: set[int] = field(default_factory=set)
     """Results whose bulk call did not tell what became of them."""
     _came_back: bool = False
-    _ends: bool = False
-    _idle: bool = False
-    """Whether there is nothing to clear yet."""
     _untold: int = 0
     _told_at: float = 0.0
 
@@ -160,60 +157,53 @@ class Sending:
         """
         for kind in BULK_KINDS:
             if kind in kinds:
-                async with aclosing(self._cleared_ahead(kind)) as chunks:
-                    async for chunk in chunks:
-                        async for job in self._together(chunk):
+                async with aclosing(self._cleared_ahead(kind)) as ahead:
+                    async for cleared in ahead:
+                        async for job in self._together(cleared):
                             yield job
         while not self.planned.finished and self._goes_on:
             await self._more()
         while self._goes_on and (works := await from_db(store.cleared)(self.run, kinds, AT_ONCE)):
-            async for job in self._one_by_one(Chunk(works)):
+            async for job in self._one_by_one(Cleared(works)):
                 yield job
 
-    async def _cleared_ahead(self, kind: str) -> AsyncGenerator[Chunk, None]:
+    async def _cleared_ahead(self, kind: str) -> AsyncGenerator[Cleared, None]:
         """Yield what goes together; the next is cleared while the one before waits for its place.
 
         What waited too long for one is asked again, and what is not sent after all is given back.
         """
-        self._ends = False
-        ahead = asyncio.ensure_future(self._clear(kind))
+        ahead: asyncio.Task[Cleared | None] | None = None
         try:
-            while chunk := await ahead:
-                fresh = not chunk.waited_too_long and self.in_bulk and self._goes_on
-                if not fresh:
-                    await self._give_back(kind, chunk)
-                ahead = asyncio.ensure_future(self._clear(kind))
-                if fresh:
-                    yield chunk
-        finally:
-            self._ends = True
-            if self._idle:  # what asks the database is waited for: what it clears has to be given back
-                ahead.cancel()
-            await asyncio.wait({ahead})
-            if not ahead.cancelled() and not ahead.exception() and (chunk := ahead.result()):
-                with suppress(RunLostError):
-                    await self._give_back(kind, chunk)
-
-    async def _clear(self, kind: str) -> Chunk | None:
-        """Clear the changes of the next bulk call as soon as there are enough of them; None if there are no more."""
-        while self._goes_on and self.in_bulk and not self._ends:
-            size = self._bulk_size(kind)
-            if size > 1 and (works := await from_db(store.cleared)(self.run, (kind,), size)):
-                self._taken[kind] += len(works)
-                return Chunk(works)
-            if self.planned.finished:
-                return None
-            if not self._ends:
-                self._idle = True
-                try:
+            while self._goes_on and self.in_bulk:
+                all_is_decided = self.planned.finished
+                cleared = (await ahead if ahead else None) or await self._clear(kind)
+                ahead = None
+                if cleared is None:
+                    if all_is_decided:
+                        break
                     await self._more()
-                finally:
-                    self._idle = False
-        return None
+                elif cleared.waited_too_long:
+                    await self._give_back(kind, cleared)
+                else:
+                    ahead = asyncio.create_task(self._clear(kind))
+                    yield cleared
+        finally:
+            if ahead:
+                await asyncio.wait({ahead})
+                if not ahead.cancelled() and not ahead.exception() and (cleared := ahead.result()):
+                    with suppress(RunLostError):
+                        await self._give_back(kind, cleared)
 
-    async def _give_back(self, kind: str, chunk: Chunk) -> None:
-        await from_db(store.give_back)(self.run, chunk.works)
-        self._taken[kind] -= len(chunk.works)
+    async def _clear(self, kind: str) -> Cleared | None:
+        """Clear the changes of the next bulk call; None if there are not enough yet, or no more."""
+        size = self._bulk_size(kind)
+        works = await from_db(store.cleared)(self.run, (kind,), size) if size > 1 else ()
+        self._taken[kind] += len(works)
+        return Cleared(works) if works else None
+
+    async def _give_back(self, kind: str, cleared: Cleared) -> None:
+        await from_db(store.give_back)(self.run, cleared.works)
+        self._taken[kind] -= len(cleared.works)
 
     def _bulk_size(self, kind: str) -> int:
         """How many changes the next bulk call takes: what there are, shared out among the places, when all is known."""
@@ -235,23 +225,23 @@ class Sending:
     def _goes_on(self) -> bool:
         return not self.stopping.is_set()
 
-    async def _together(self, chunk: Chunk) -> AsyncIterator[Job]:
+    async def _together(self, cleared: Cleared) -> AsyncIterator[Job]:
         """Yield one call for those that may go in bulk, and one each for the others, who wait for it to be taken."""
         bulk: list[Work] = []
         rest: list[Work] = []
-        for work in chunk.works:
+        for work in cleared.works:
             together = may_be_bulk(work.change) and work.result_id not in self._singly
             (bulk if together else rest).append(work)
         if bulk:
             changes = [(work.address, work.change) for work in bulk]
             yield bulk, bulk_call_for(changes, self.run.audience_id, self.terms)
-        async for job in self._one_by_one(replace(chunk, works=rest)):
+        async for job in self._one_by_one(replace(cleared, works=rest)):
             yield job
 
-    async def _one_by_one(self, chunk: Chunk) -> AsyncIterator[Job]:
-        left = list(chunk.works)
+    async def _one_by_one(self, cleared: Cleared) -> AsyncIterator[Job]:
+        left = list(cleared.works)
         while left and self._goes_on:
-            if chunk.waited_too_long:
+            if cleared.waited_too_long:
                 await from_db(store.give_back)(self.run, left)
                 return
             work = left.pop(0)

@@ -14,7 +14,8 @@ from nexpura.mailchimp.client import MailchimpClient
 from nexpura.mailchimp.result import Refused
 from nexpura.sync import sending
 from nexpura.sync.database import from_db
-from nexpura.sync.models import KnownMember, MemberResult
+from nexpura.sync.models import DirtyAddress, KnownMember, MemberResult
+from nexpura.sync.store import standings
 from tests.sync.conftest import AUDIENCE
 
 MANY = 40
@@ -283,3 +284,17 @@ def test_what_was_cleared_and_never_sent_is_not_left_as_if_it_had_been(shop, mon
 
     assert sending.GIVE_UP_AFTER <= len(calls) < 200 / 3
     assert MemberResult.objects.filter(state="sending").count() == 3 * len(calls)
+
+
+def test_a_book_is_marked_whole_in_however_many_steps(shop, monkeypatch):
+    monkeypatch.setattr(standings, "STEP", 3)
+    shop.audience()
+    many(shop, 10)
+    for _ in range(4):
+        shop.consenting(address(4), first="First4")  # more at one address than a step takes
+    DirtyAddress.objects.all().delete()
+    shop.tenant.known_audiences.update(decided_under="")
+
+    shop.sync()
+
+    assert shop.statuses() == {address(number): "subscribed" for number in range(10)}

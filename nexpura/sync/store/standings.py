@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from django.db import connection
+from django.db import connection, transaction
 
 from nexpura.audience.plan import NoChange
 from nexpura.customers import sharing
@@ -103,18 +103,21 @@ def mark(tenant_id: int, addresses: Sequence[str]) -> None:
         )
 
 
-def mark_all(tenant_id: int, audience_pk: int) -> None:
-    """Mark every address the book holds, every one somebody withdrew for, and every member we made."""
-    last, more = mark_step(tenant_id, audience_pk, None)
-    while more:
-        last, more = mark_step(tenant_id, audience_pk, last)
+def mark_all(tenant_id: int, audience_pk: int, *, before_each: Callable[[], None] = lambda: None) -> None:
+    """Mark every address the book holds, every one somebody withdrew for, and every member we made.
 
-
-def mark_step(tenant_id: int, audience_pk: int, after: str | None) -> tuple[str | None, bool]:
-    """Mark the next of all addresses; returns the last of them, and whether there may be more.
-
-    In a transaction a step nobody at a till waits long for an address. Marks that are there stay as they are.
+    In steps, each a transaction unless the caller has one open, so that nobody at a till waits for the whole of it;
+    `before_each` is called in each. Marks that are there stay as they are.
     """
+    last, more = None, True
+    while more:
+        with transaction.atomic():
+            before_each()
+            last, more = _mark_step(tenant_id, audience_pk, last)
+
+
+def _mark_step(tenant_id: int, audience_pk: int, after: str | None) -> tuple[str | None, bool]:
+    """Mark the next of all addresses; returns the last of them, and whether there may be more."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -37,7 +37,7 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
     """
     under = fingerprint(run.audience_pk, terms)
     if not KnownAudience.objects.filter(pk=run.audience_pk, decided_under=under).exists():
-        _mark_all(run)
+        standings.mark_all(run.tenant_id, run.audience_pk, before_each=lambda: fence(run.tenant_id, run.id, run.token))
     with transaction.atomic(), connection.cursor() as cursor:
         fence(run.tenant_id, run.id, run.token)
         # Changes planned by an attempt that did not reach them are decided again, by newer knowledge.
@@ -50,14 +50,6 @@ def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
         cursor.execute("SELECT nextval('sync_mark_version')")
         (horizon,) = cursor.fetchone() or (0,)
     return int(horizon)
-
-
-def _mark_all(run: Begun) -> None:
-    last, more = None, True
-    while more:
-        with transaction.atomic():
-            fence(run.tenant_id, run.id, run.token)
-            last, more = standings.mark_step(run.tenant_id, run.audience_pk, last)
 
 
 @dataclass(frozen=True, slots=True)
