@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 K = TypeVar("K")
@@ -50,6 +50,19 @@ async def as_they_come(
             await source.aclose()
     if failure is not None:
         raise failure
+
+
+async def both(one: Awaitable[J], other: Awaitable[R]) -> tuple[J, R]:
+    """Wait for both at once, each to its end, then raise what the first that failed met, in the order given.
+
+    A request nobody waits for any more counts as unanswered, and keeps the next run of the same Mailchimp user waiting.
+    """
+    first, second = await asyncio.gather(one, other, return_exceptions=True)
+    if isinstance(first, BaseException):
+        raise first
+    if isinstance(second, BaseException):
+        raise second
+    return first, second
 
 
 async def _first_done(tasks: dict[asyncio.Task[R], K]) -> asyncio.Task[R]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from itertools import count
 from nexpura.audience.desired import Terms
 from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
-from nexpura.mailchimp.flight import as_they_come
+from nexpura.mailchimp.flight import as_they_come, both
 from nexpura.mailchimp.member import MemberPage
 from nexpura.sync import store
 from nexpura.sync.database import from_db
@@ -27,9 +26,7 @@ PAGES_UNTIL_GROWN = 10
 
 async def read_audience(run: Begun, mailchimp: MailchimpClient) -> Terms:
     """Read the audience's settings, then all of its members, or those that changed since the last reading."""
-    audience, merge_fields = await asyncio.gather(
-        mailchimp.audience(run.audience_id), mailchimp.merge_fields(run.audience_id)
-    )
+    audience, merge_fields = await both(mailchimp.audience(run.audience_id), mailchimp.merge_fields(run.audience_id))
     permissions = await mailchimp.permissions(run.audience_id) if audience.marketing_permissions else None
     reading, terms = await from_db(store.begin_reading)(run, audience, merge_fields, permissions)
     seen, totals = Distinct(), list[int]()

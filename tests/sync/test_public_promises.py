@@ -6,7 +6,7 @@ import pytest
 
 from nexpura.integrations.models import Integration
 from nexpura.sync import connect, panel, report
-from nexpura.sync.models import MemberResult
+from nexpura.sync.models import LoginLease, MemberResult
 from nexpura.tenants.models import AuditEvent
 from tests.sync.conftest import AUDIENCE, CLERK, KEY
 
@@ -192,6 +192,17 @@ def test_a_deleted_audience_is_said_to_be_not_found_with_the_way_to_mend_it(shop
     assert run.error["title"] == "Audience not found"
     assert "Disconnect" in run.error["remedy"]
     assert Integration.objects.get().status == "error"
+
+
+def test_a_sync_that_met_a_deleted_audience_keeps_no_other_waiting(shop):
+    shop.audience()
+    shop.emulator.control("latency", [{"path": ".*merge-fields.*", "base_ms": 300}])  # still under way when the 404 is
+    shop.emulator.control("list_event", {"list_id": AUDIENCE, "event": "delete"})
+
+    run = shop.sync()
+
+    assert run.error["title"] == "Audience not found"
+    assert not LoginLease.objects.exists()
 
 
 def test_disconnect_keeps_the_row_and_its_history_and_forgets_key_and_audience(shop):
