@@ -50,12 +50,15 @@ class KnownMember(models.Model):
     "before": the status until then}`. `carried_out` is the id of the withdrawal that was dealt with last (B2a).
     `rewritten` holds, per merge tag, what we sent and what Mailchimp made of it, where the two differ. `refusal` is
     the last one, with what was refused.
-    The other columns are those of `nexpura.audience.member.KnownMember`.
+    The other columns are those of `nexpura.audience.member.KnownMember`. That the audience is there, and the tenant's
+    own, is one constraint with the tenant in it; those that Django would add check the same twice more, for each row.
     """
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="+")
     id = models.BigAutoField(primary_key=True)
-    audience = models.ForeignKey(KnownAudience, on_delete=models.CASCADE, related_name="members")
+    audience = models.ForeignKey(
+        KnownAudience, on_delete=models.CASCADE, db_index=False, db_constraint=False, related_name="members"
+    )
     address = models.TextField(db_collation="C")
     status = models.CharField(max_length=15, blank=True)
     merge_fields: models.JSONField[Any, Any] = models.JSONField(default=dict)

@@ -97,9 +97,13 @@ class MemberResult(models.Model):
         DEFERRED = "deferred", "Deferred"
         SKIPPED = "skipped", "Skipped"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="member_results")
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.PROTECT, db_index=False, db_constraint=False, related_name="member_results"
+    )
     id = models.BigAutoField(primary_key=True)
-    run = models.ForeignKey(SyncRun, on_delete=models.CASCADE, db_index=False, related_name="results")
+    run = models.ForeignKey(
+        SyncRun, on_delete=models.CASCADE, db_index=False, db_constraint=False, related_name="results"
+    )
     address = models.TextField(db_collation="C")
     customer_ids: ArrayField[list[int], list[int]] = ArrayField(models.BigIntegerField(), default=list)
     version = models.BigIntegerField()
