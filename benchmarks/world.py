@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,10 @@ class Measured:
     cpu: float
     megabytes: float
     requests: int
-    reads: int
-    writes: int
     members: int
-    """Written, over all calls."""
+    """Written, over all calls, as the run counts them."""
+    writes: int
+    """The same as the emulator counts it."""
     in_flight: int
     status: str
     counts: dict[str, int]
@@ -48,7 +48,7 @@ class Measured:
     @property
     def limit(self) -> float:
         """Seconds a perfect client needs for the same: every call, reads included, nine at once without a gap."""
-        return ((self.reads + self.writes) * PER_CALL + self.members * PER_MEMBER) / IN_FLIGHT
+        return (self.requests * PER_CALL + self.members * PER_MEMBER) / IN_FLIGHT
 
 
 class World:
@@ -57,6 +57,7 @@ class World:
     def __init__(self, url: str) -> None:
         self.url = url
         self.tenant: Any = None
+        self.restart_database: Callable[[], None] = lambda: None
 
     # --- Mailchimp ---
 
@@ -149,23 +150,32 @@ class World:
         run.refresh_from_db()
         return self.measured(before, run, told)
 
-    def sync_killed(self, every: float) -> tuple[Measured, int]:
-        """Carry out one sync whose worker is killed every so many seconds; returns how often that was."""
+    def sync_killed(self, every: float, restart_after: int) -> tuple[Measured, int]:
+        """Carry out one sync whose worker is killed every so many seconds; returns how often that was.
+
+        After so many kills the database is restarted instead, once, under a worker at work.
+        """
         before, run = self.metrics(), self.queue()
-        began, kills, cpu = time.monotonic(), 0, 0.0
-        while True:
-            process = worker(run.pk)
+        began, kills = time.monotonic(), 0
+        restarts: list[Callable[[], None]] = [self.restart_database]
+        told: dict[str, Any] | None = None
+        while told is None:
+            process = worker(run.pk, errors=subprocess.DEVNULL)
             try:
-                told = json.loads(process.communicate(timeout=every)[0].splitlines()[-1])
-                break
+                said = process.communicate(timeout=every)[0]
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                kills += 1
+                if kills >= restart_after and restarts:
+                    restarts.pop()()
+                    process.communicate()
+                else:
+                    process.send_signal(signal.SIGKILL)
+                    process.communicate()
+                    kills += 1
                 time.sleep(float(os.environ["NEXPURA_STALL"]) + 0.5)
+            else:
+                told = json.loads(said.splitlines()[-1])
         run.refresh_from_db()
-        told |= {"seconds": time.monotonic() - began, "cpu": cpu + told["cpu"]}
-        return self.measured(before, run, told), kills
+        return self.measured(before, run, told | {"seconds": time.monotonic() - began}), kills
 
     def queue(self) -> Any:
         from django.db import transaction
@@ -184,7 +194,6 @@ class World:
             cpu=told["cpu"],
             megabytes=told["megabytes"],
             requests=requests,
-            reads=requests - writes,
             writes=writes,
             members=sum(run.counts.get(bucket, 0) for bucket in ("added", "updated", "unsubscribed", "asked")),
             in_flight=after["highest_concurrency"],
@@ -193,9 +202,9 @@ class World:
         )
 
 
-def worker(run_id: int) -> subprocess.Popen[str]:
+def worker(run_id: int, errors: int | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.worker", str(run_id)]
-    return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=HERE, stdout=subprocess.PIPE, stderr=errors, text=True)
 
 
 @contextmanager
@@ -216,6 +225,7 @@ def an_emulator() -> Iterator[World]:
 def a_world() -> Iterator[World]:
     """Start emulator and database, once a process, with Django set up in it; all of it is gone afterwards."""
     from nexpura.runtime import postgres
+    from nexpura.runtime.postmaster import Postmaster
 
     with an_emulator() as world, postgres.temporary() as cluster:
         os.environ |= {
@@ -235,5 +245,12 @@ def a_world() -> Iterator[World]:
         from django.db import connection
 
         call_command("migrate", verbosity=0)
+
+        def restart() -> None:
+            Postmaster(cluster.cluster_folder).retire()
+            connection.close()
+            cluster.keep()
+
+        world.restart_database = restart
         yield world
         connection.close()

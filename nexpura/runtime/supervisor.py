@@ -149,10 +149,14 @@ class Parts:
         """Start again whatever ends, whatever its exit code; returns never, `Stop` ends it."""
         while True:
             time.sleep(LOOK_EVERY)
-            for run in self.runs:
-                run.look()
+            self.look()
             if each_time:
                 each_time()
+
+    def look(self) -> None:
+        """Start again whatever has ended, once its pause is over."""
+        for run in self.runs:
+            run.look()
 
     def stop(self) -> None:
         """Ask all to stop, wait, then make them."""

@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
+from nexpura.runtime import supervisor
+from nexpura.runtime.postgres import Cluster
+from nexpura.runtime.postmaster import Postmaster
 from nexpura.sync import connect, runs
 from nexpura.sync.models import SyncRun
 from tests.sync.conftest import AUDIENCE, CLERK, Shop
@@ -57,9 +61,10 @@ def wait_for_end(run: SyncRun) -> SyncRun:
     return _wait(run, lambda: not run.is_active)
 
 
-def _wait(run: SyncRun, reached) -> SyncRun:
+def _wait(run: SyncRun, reached, meanwhile=lambda: None) -> SyncRun:
     ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
+        meanwhile()
         run.refresh_from_db()
         if reached():
             return run
@@ -123,6 +128,36 @@ def test_a_worker_told_to_stop_puts_its_run_back_and_the_next_one_finishes_it(sh
 
     assert (run.status, run.synced, run.faulty) == ("succeeded", PEOPLE - 1, False)
     assert audience(shop) == expected(shop)
+
+
+def test_a_database_that_crashes_in_the_middle_of_a_sync_leaves_the_same_audience_as_an_undisturbed_run(
+    shop, cluster, tmp_path
+):
+    shop.emulator.control("latency", [{"method": "POST", "base_ms": 1000}])
+    run = runs.start(shop.tenant, CLERK)
+    environment = {**os.environ, "NEXPURA_HEARTBEAT": "0.5", "NEXPURA_STALL": "3"}
+
+    with supervisor.running([supervisor.worker(tmp_path / "worker.log")], environment) as parts:
+        _wait(run, lambda: shop.emulator.metrics()["writes"] > 0)
+        left_at = f"{run.phase or run.status} {run.done}"
+        crash(cluster)
+        run = _wait(run, lambda: not run.is_active, meanwhile=parts.look)
+
+    assert left_at.startswith("sending"), left_at
+    assert (run.status, run.synced, run.faulty) == ("succeeded", PEOPLE - 1, False)
+    assert audience(shop) == expected(shop)
+    assert sum(run.counts.values()) == run.book == PEOPLE
+
+
+def crash(cluster: Cluster) -> None:
+    """Let the server drop everything as in a crash, and start it anew."""
+    pid = cluster.postmaster_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGQUIT)
+    while Postmaster(cluster.cluster_folder).is_alive():
+        time.sleep(0.02)
+    connection.close()
+    cluster.keep()
 
 
 def test_the_command_says_the_number_and_a_second_one_writes_nobody(shop, tmp_path):
