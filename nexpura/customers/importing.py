@@ -9,11 +9,12 @@ held, in the order of the file and including what the rows before it did.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from django.db import transaction
 from django.utils import timezone
@@ -97,10 +98,15 @@ def import_customers(
         bulk.prepare()
         Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # one import of a tenant at a time
         rows = csv_rows.read(path, zone=tenant.zone, now=now)
-        while batch := list(itertools.islice(rows, BATCH)):
-            _Batch(tenant, actor, outcome, now).carry_out(batch)
-            statistics.take()  # or the next batch is looked up as if the book were as small as it was
-            progress(outcome.rows)
+        with ThreadPoolExecutor(1, thread_name_prefix="reading") as reading:
+            batch = _Batch.of_next(rows, tenant, actor, outcome, now)
+            while batch.rows:
+                batch.weigh()
+                coming = reading.submit(_Batch.of_next, rows, tenant, actor, outcome, now)  # while the database writes
+                batch.write()
+                statistics.take()  # or the next batch is looked up as if the book were as small as it was
+                progress(outcome.rows)
+                batch = coming.result()
         notes = {"conflicts": len(outcome.conflicts), "warnings": len(outcome.warnings)}
         audit.record(tenant, actor, "customers.imported", after={**outcome.counts(), **notes})
         if dry_run:
@@ -114,19 +120,26 @@ class _Batch:
 
     def __init__(self, tenant: Tenant, actor: Actor, outcome: Outcome, now: datetime) -> None:
         self.tenant, self.actor, self.outcome, self.now = tenant, actor, outcome, now
+        self.rows: list[Row] = []
         self.added: list[Entry] = []
         self.changed: dict[int, Entry] = {}
         self.events: list[bulk.Event] = []
 
-    def carry_out(self, rows: list[Row]) -> None:
-        rows = [self._as_kept(row) for row in rows]
-        book = Book.load(self.tenant, rows)
-        for row in rows:
+    @classmethod
+    def of_next(cls, rows: Iterator[Row], tenant: Tenant, actor: Actor, outcome: Outcome, now: datetime) -> Self:
+        """Take the next rows of the file; asks the database nothing."""
+        batch = cls(tenant, actor, outcome, now)
+        batch.rows = [batch._as_kept(row) for row in itertools.islice(rows, BATCH)]
+        return batch
+
+    def weigh(self) -> None:
+        """Tell what each row brings that the book does not hold."""
+        book = Book.load(self.tenant, self.rows)
+        for row in self.rows:
             self.outcome.rows += 1
             entry = self._customer(book, row)
             if entry and row.granted is not None:
                 self._consent(book, row, entry)
-        self._write()
 
     def _as_kept(self, row: Row) -> Row:
         """Return the row with address and phone as the book keeps them; what is unusable stays as written."""
@@ -213,8 +226,8 @@ class _Batch:
             self._warn(row, "consent_source", f"recorded as import; the sources we know are {known}")
         return row.source if row.source in SOURCES else ConsentSource.IMPORT.value
 
-    def _write(self) -> None:
-        """Write the batch; the ledger's trigger brings consent states along."""
+    def write(self) -> None:
+        """Write what was weighed; the ledger's trigger brings consent states along."""
         bulk.add_customers(self.tenant, self.added, self.now)
         bulk.change_customers(self.tenant, [*self.changed.values()], self.now)
         bulk.add_events(self.tenant, self.actor, self.events)
