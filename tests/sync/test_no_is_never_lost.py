@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from nexpura.audience.reasons import Reason
 from nexpura.customers import intake, ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import Integration
-from nexpura.sync import connect, erasures, facts, forget, renames, store
+from nexpura.sync import connect, erasures, explain, facts, forget, renames, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import KnownAudience, KnownMember, LoginLease, SyncRun, Webhook
 from nexpura.sync.run import run_sync
@@ -105,6 +106,65 @@ def test_somebody_who_leaves_while_their_new_name_is_on_its_way_has_said_no(shop
     shop.sync()
 
     assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
+@pytest.mark.parametrize("others", [0, 40], ids=["alone", "among many"])
+def test_somebody_who_signs_up_and_leaves_while_we_are_about_to_add_them_has_said_no(shop, monkeypatch, others):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    for number in range(others):
+        shop.consenting(f"c{number}@inbox.example")
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: signs_up_and_leaves(shop))
+
+    first = shop.sync()
+    second = shop.sync()
+
+    assert (shop.statuses()[ADA], consent_of(ada)) == ("unsubscribed", "withdrawn")
+    assert (first.counts["waiting"], first.faulty) == (1, False)
+    assert (second.counts["withheld"], second.counts["added"], second.faulty) == (1, 0, False)
+
+
+def test_a_later_yes_in_the_shop_does_not_by_itself_subscribe_whoever_left_while_being_added(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: signs_up_and_leaves(shop))
+    shop.sync()
+    shop.sync()
+    later()
+    shop.says_yes(ada)
+    written = len(shop.writes())
+
+    run = shop.sync()
+
+    assert shop.writes()[written:] == []
+    assert (shop.statuses(), run.counts["kept"]) == ({ADA: "unsubscribed"}, 1)
+
+
+def test_who_had_left_before_and_was_missed_when_connecting_stays_out_and_their_yes_in_the_book_stands(
+    shop, monkeypatch
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+
+    def was_not_shown():
+        signs_up_and_leaves(shop)
+        KnownAudience.objects.update(listing_complete=False)
+
+    just_before_it_is_sent(monkeypatch, was_not_shown)
+
+    shop.sync()
+    run = shop.sync()
+
+    assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "granted")
+    assert (run.counts["kept"], run.faulty) == (1, False)
+    assert explain.explain(shop.tenant, ada).reason == Reason.UNSUBSCRIBED_THERE
+
+
+def signs_up_and_leaves(shop: Shop) -> None:
+    shop.person(ADA, "signup")
+    shop.person(ADA, "unsubscribe")
 
 
 def test_somebody_who_leaves_while_their_member_moves_has_said_no(shop, monkeypatch):
