@@ -480,6 +480,80 @@ def test_a_no_after_a_worker_died_ends_what_its_last_call_does_late(shop, monkey
     assert shop.statuses()[ADA] == "unsubscribed"
 
 
+def cleared_and_never_sent(shop: Shop, monkeypatch, *, died: bool, meanwhile) -> None:
+    """Let a worker end between the clearing of a call and the call itself; another goes on after `meanwhile`."""
+    with monkeypatch.context() as patch:
+        cleared = store.cleared
+
+        def and_then_nothing(*asked):
+            if works := cleared(*asked):
+                raise OperationalError("the database is gone")
+            return works
+
+        patch.setattr(store, "cleared", and_then_nothing)
+        if died:
+            patch.setattr(store, "forget_unsent", lambda run: None)
+        with pytest.raises(OperationalError):
+            shop.sync()
+    meanwhile()
+    SyncRun.objects.update(heartbeat_at=None)
+    LoginLease.objects.all().delete()
+    asyncio.run(run_sync(SyncRun.objects.get(status="running").pk, clock=Clock()))
+
+
+ENDS = pytest.mark.parametrize("died", [True, False], ids=["died", "stopped"])
+
+
+@ENDS
+def test_whoever_leaves_after_a_worker_ended_before_unsubscribing_them_is_not_subscribed_again_by_us(
+    shop, monkeypatch, died
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "unsubscribe"))
+    written = len(shop.writes())
+    later()
+    shop.says_yes(ada)
+
+    run = shop.sync()
+
+    assert shop.writes()[written:] == []
+    assert (shop.statuses(), run.counts["kept"], run.faulty) == ({ADA: "unsubscribed"}, 1, False)
+
+
+@ENDS
+def test_whoever_leaves_after_a_worker_ended_before_ending_their_old_member_has_said_no(shop, monkeypatch, died):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email="")
+    later()
+
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "unsubscribe"))
+
+    assert consent_of(ada) == "withdrawn"
+
+
+@ENDS
+def test_whoever_signs_up_after_a_worker_ended_before_subscribing_them_again_is_not_ours_to_end(
+    shop, monkeypatch, died
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    shop.sync()
+    shop.says_yes(ada)
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "signup"))
+
+    Customer.objects.filter(pk=ada.pk).update(email="")
+    shop.sync()
+
+    assert shop.statuses() == {ADA: "subscribed"}
+
+
 def test_whoever_is_erased_while_mailchimp_is_asked_about_them_stays_erased(shop, monkeypatch):
     shop.audience()
     ada = shop.consenting(ADA)

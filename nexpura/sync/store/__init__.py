@@ -9,7 +9,15 @@ from nexpura.sync.store.finish import Ending, finish
 from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
 from nexpura.sync.store.settle import count_done, settle, settle_landed, settle_touched
-from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
+from nexpura.sync.store.work import (
+    cleared,
+    decide_chunk,
+    forget_unsent,
+    give_back,
+    hand_over,
+    mark_due,
+    plan_of,
+)
 
 __all__ = [
     "Begun",
@@ -26,7 +34,9 @@ __all__ = [
     "decide_chunk",
     "fence",
     "finish",
+    "forget_unsent",
     "give_back",
+    "hand_over",
     "keep_settings",
     "learn",
     "mark_due",
