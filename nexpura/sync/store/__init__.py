@@ -2,6 +2,18 @@
 
 Every write of a run happens under its token: `fence` raises `RunLostError` once somebody else holds the run, so a
 worker that was taken for dead cannot write after its successor began.
+
+Whoever locks several of these, in any part of the product, takes them in this order, so that nobody waits in a circle:
+
+    integration   a run made or ended, connecting, disconnecting
+    run           shared by `fence`; whole by whoever needs it to stand still
+    erasures      `erased.hold_still`: alone by an erasure, shared by whoever writes members besides
+    members       results, then the mirror, by address
+    tenant        an import, a merge, a no heard in Mailchimp
+    customers     by id
+    marks         by address, mostly by the database's triggers
+
+An erasure learns from the customer which members it is about, and takes them last: it is alone with them.
 """
 
 from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
