@@ -90,7 +90,7 @@ def keep(tenant: Tenant, actor: Actor, customer: Customer, new_address: str) -> 
         if row is None:
             return Refused(CHANGED)
         renames.let_go(row)
-        standings.mark(tenant.pk, [row.address])
+        standings.mark_if_connected(tenant.pk, [row.address])
         audit.record(tenant, actor, "customer.address_kept", customer)
         return Answered(customer)
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.sync.models import SyncRun
-from nexpura.sync.store.connected import key_of
+from nexpura.sync.store.connected import KEY_UNREADABLE, key_of
 from nexpura.sync.store.records import RunLostError
 
 
@@ -140,13 +140,7 @@ def _end_without_key(run_id: int) -> Busy | Over:
 
     `Busy` if it just has, or has disconnected: then the run is to be begun once more.
     """
-    error = {
-        "code": "key_unreadable",
-        "title": "The stored API key cannot be opened",
-        "detail": "It was sealed with another key than those of this installation.",
-        "remedy": "Put the Mailchimp API key in again, or give the installation its former NEXPURA_ENCRYPTION_KEYS.",
-        "at": timezone.now().isoformat(),
-    }
+    error = KEY_UNREADABLE._asdict() | {"at": timezone.now().isoformat()}
     tenant_id = SyncRun.objects.values_list("tenant_id", flat=True).get(pk=run_id)
     with transaction.atomic():
         integration = Integration.objects.select_for_update().get(tenant_id=tenant_id, kind=MAILCHIMP)
