@@ -18,6 +18,8 @@ import psycopg.conninfo
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent
+FROZEN = 60
+"""Seconds between two statements of a transaction after which PostgreSQL takes whoever is at it for frozen."""
 
 
 def _database(variable: str) -> dict[str, Any]:
@@ -41,6 +43,17 @@ def _database(variable: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {key: value for key, value in parts.items() if key not in known},
     }
+
+
+def _run_time_database() -> dict[str, Any]:
+    """Return the settings under which web, worker and commands reach the database; the owner's have no limit.
+
+    Whoever is frozen in the middle of a transaction holds its rows: PostgreSQL then ends it. An option in the URL wins.
+    """
+    database = _database("NEXPURA_DATABASE_URL")
+    limit = f"-c idle_in_transaction_session_timeout={FROZEN * 1000}"
+    database["OPTIONS"]["options"] = f"{limit} {database['OPTIONS'].get('options', '')}".strip()
+    return database
 
 
 def _keys(variable: str) -> list[str]:
@@ -144,7 +157,7 @@ SECRET_KEY = os.environ.get("NEXPURA_SECRET_KEY") or secrets.token_urlsafe(50)
 DEBUG = False
 ALLOWED_HOSTS = [urlsplit(NEXPURA_PUBLIC_URL).hostname or "", "localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = [NEXPURA_PUBLIC_URL] if NEXPURA_PUBLIC_URL else []
-DATABASES = {"default": _database("NEXPURA_DATABASE_URL")}
+DATABASES = {"default": _run_time_database()}
 OWNER_DATABASE = _database("NEXPURA_MIGRATE_DATABASE_URL")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "tenants.TenantUser"

@@ -54,7 +54,7 @@ def django_db_setup(cluster, django_db_blocker) -> Iterator[None]:
     for variable, url in (("NEXPURA_DATABASE_URL", urls.app_url), ("NEXPURA_MIGRATE_DATABASE_URL", urls.owner_url)):
         os.environ[variable] = url
     settings.OWNER_DATABASE = ours._database("NEXPURA_MIGRATE_DATABASE_URL")
-    run_time = ours._database("NEXPURA_DATABASE_URL")
+    run_time = ours._run_time_database()
     settings.DATABASES["default"].update(run_time)
     connection.settings_dict.update(run_time)
     with django_db_blocker.unblock():

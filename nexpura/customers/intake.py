@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError, transaction
 
 from nexpura.customers import former, normalise, returning
@@ -153,7 +153,7 @@ def _change(
         rows = Customer.objects.filter(tenant_id=customer.tenant_id, pk=customer.pk)
         kept = rows.select_for_update(no_key=True).first()
         if kept is None:
-            raise ValidationError("This record was merged into another one meanwhile; nothing was saved.")
+            raise ValidationError({NON_FIELD_ERRORS: [_why_gone(customer)]})
         before, known = kept.snapshot(), returning.marks_of(kept)
         for field, value in fields.items():
             setattr(kept, field, value)
@@ -162,8 +162,16 @@ def _change(
             told = _returning(kept.tenant, set(returning.marks_of(kept)) - set(known), again=again)
             _save(kept, adding=False)
             audit.record(kept.tenant, actor, action, kept, before=old, after=new | told)
-    customer.refresh_from_db()
+        customer.refresh_from_db()
     return customer
+
+
+def _why_gone(customer: Customer) -> str:
+    """Say what became of a record that is not in the book any more."""
+    into = former.find(customer.tenant, customer.pk)
+    if into:
+        return f"This record was merged into customer {into.pk} meanwhile; nothing was saved. Change them there."
+    return "This customer was erased on request meanwhile; nothing was saved."
 
 
 def _save(customer: Customer, *, adding: bool) -> None:

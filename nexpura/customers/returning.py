@@ -20,8 +20,8 @@ from nexpura.tenants.erased import Erased
 from nexpura.tenants.models import Tenant
 
 CANNOT_TELL = (
-    "Nobody can tell whether this person was erased before: the key for that was sealed with another one than those of "
-    "this installation. Whoever runs it puts the former NEXPURA_ENCRYPTION_KEYS back behind the new ones."
+    "Nobody can tell whether this person was erased before, as the key for that cannot be opened. "
+    f"{vault.OTHER_KEYS} {vault.FORMER_KEYS}"
 )
 
 

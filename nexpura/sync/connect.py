@@ -74,13 +74,13 @@ def _write_row(tenant: Tenant, actor: Actor, answer: Answer, *, auto_sync: bool)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = '10s'")
-        # Wait for an import under way: its rows are neither marked nor to be seen yet.
-        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
         integration, _ = Integration.objects.select_for_update().get_or_create(
             tenant=tenant, kind=MAILCHIMP, defaults={"status": Integration.Status.DISCONNECTED}
         )
         if integration.is_connected:
             return Connected(integration)
+        # Wait for an import under way: its rows are neither marked nor to be seen yet.
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
         now = timezone.now()
         integration.config = {
             "audience_id": audience.id,

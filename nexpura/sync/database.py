@@ -15,7 +15,8 @@ from threading import Barrier
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection
+from django.db import InternalError, OperationalError, close_old_connections, connection
+from psycopg.errors import IdleInTransactionSessionTimeout
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,7 +55,12 @@ def from_db(work: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     @wraps(work)
     def on_a_live_connection(*args: P.args, **kwargs: P.kwargs) -> T:
         close_old_connections()
-        return work(*args, **kwargs)
+        try:
+            return work(*args, **kwargs)
+        except InternalError as error:
+            if isinstance(error.__cause__, IdleInTransactionSessionTimeout):
+                raise OperationalError("the database took this thread for frozen") from error  # lost, not wrong
+            raise
 
     return sync_to_async(on_a_live_connection, thread_sensitive=False, executor=_threads.get().pool)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nexpura.audience.plan import Plan
 from nexpura.mailchimp import errors
 from nexpura.sync.store import Ending
+from nexpura.tenants.vault import FORMER_KEYS, OTHER_KEYS
 
 RECONNECT = "In Mailchimp, check the key under Account → Extras → API keys; then put the key in again here."
 
@@ -23,8 +24,8 @@ CANNOT_TELL = Ending(
     "failed",
     "erasure_key_unreadable",
     "Nobody can tell who was erased",
-    "The key for that was sealed with another one than those of this installation; nothing was sent.",
-    "Whoever runs this installation puts its former NEXPURA_ENCRYPTION_KEYS back behind the new ones.",
+    f"The key for that cannot be opened: {OTHER_KEYS} Nothing was sent.",
+    FORMER_KEYS,
 )
 
 

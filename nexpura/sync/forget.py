@@ -27,9 +27,10 @@ from nexpura.mailchimp.result import Accepted, Deferred, Refused
 from nexpura.sync import facts, tenth, terms
 from nexpura.sync.models import Erasure
 from nexpura.sync.store import erase
-from nexpura.sync.store.connected import audience_of
+from nexpura.sync.store.connected import KEY_UNREADABLE, audience_of, key_of
 from nexpura.sync.store.erase import Errand, Told
 from nexpura.tenants.audit import Actor
+from nexpura.tenants.vault import FORMER_KEYS, OTHER_KEYS
 
 logger = logging.getLogger(__name__)
 
@@ -176,8 +177,8 @@ def _opened(erasure: Erasure) -> Errand:
             Problem(
                 "address_unreadable",
                 "The sealed address cannot be opened",
-                "It was sealed with another key than those of this installation.",
-                "Give the installation its former NEXPURA_ENCRYPTION_KEYS, then try again.",
+                OTHER_KEYS,
+                f"{FORMER_KEYS} Then try again.",
                 failed=True,
             )
         ) from None
@@ -195,9 +196,8 @@ def _step(erasure: Erasure, errand: Errand, address: str, terms: Terms) -> _Step
 
 def _way(erasure: Erasure) -> _Way:
     integration = Integration.objects.filter(tenant_id=erasure.tenant_id, kind=MAILCHIMP).first()
-    sealed = integration.config_encrypted if integration and integration.is_connected else None
-    audience = audience_of(integration) if sealed else None
-    if integration is None or sealed is None or audience is None or audience.pk != erasure.audience_id:
+    audience = audience_of(integration)
+    if integration is None or audience is None or audience.pk != erasure.audience_id:
         raise _CannotNow(
             Problem(
                 "not_connected",
@@ -207,20 +207,9 @@ def _way(erasure: Erasure) -> _Way:
                 waits=True,
             )
         )
-    try:
-        key_text = vault.unseal(
-            bytes(sealed), tenant_id=erasure.tenant_id, integration_id=integration.pk, field="api_key"
-        )
-    except vault.CannotOpen:
-        raise _CannotNow(
-            Problem(
-                "key_unreadable",
-                "The stored API key cannot be opened",
-                "It was sealed with another key than those of this installation.",
-                "Put the Mailchimp API key in again under Integrations.",
-                waits=True,
-            )
-        ) from None
+    key_text = key_of(integration)
+    if key_text is None:
+        raise _CannotNow(Problem(*KEY_UNREADABLE, waits=True))
     under = terms.of(audience, integration.config)
     return _Way(ApiKey.parse(key_text), integration.config["login_id"], audience.audience_id, under)
 

@@ -18,6 +18,7 @@ from nexpura.customers.merging import Merged, Refused
 from nexpura.customers.models import Customer
 from nexpura.sync import facts
 from nexpura.sync.models import KnownMember, SyncRun
+from nexpura.tenants import erased
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
 
@@ -58,6 +59,7 @@ def merge(
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
             list(tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).select_for_update().order_by("id"))
+            erased.hold_still(tenant.pk)
             _hand_over(tenant, kept_id, other_id)
             answer = merging.merge(
                 tenant, actor, kept_id=kept_id, other_id=other_id, from_other=from_other, seen_as=seen_as

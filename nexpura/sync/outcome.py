@@ -47,14 +47,28 @@ class Settled:
     former: KnownMember | None = None
 
 
-def of(change: Change, known: KnownMember, result: Result, now: datetime, former: KnownMember = UNKNOWN) -> Settled:
-    """Return what became of `change`, planned when the member was `known` (and, for a move, there was a `former`)."""
+def of(
+    change: Change,
+    known: KnownMember,
+    result: Result,
+    now: datetime,
+    former: KnownMember = UNKNOWN,
+    *,
+    all_seen_until: datetime | None = None,
+) -> Settled:
+    """Return what became of `change`, planned when the member was `known` (and, for a move, there was a `former`).
+
+    Whoever was a member at `all_seen_until`, by Mailchimp's clock, is known; None: readings may have missed somebody.
+    """
     match result:
         case Accepted(member, created):
             if member is None:
                 return _retagged(change, known)
             if isinstance(change, OptOut) and _was_out(member, result.first_sent):
                 return _out_by_themselves(change, known)
+            if _left_meanwhile(change, former if isinstance(change, Move) else known, member, all_seen_until):
+                waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
+                return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
             settled = _accepted(change, known, member, former)
             return _made_anew(settled) if created and isinstance(change, Update) else settled
         case Refused(error) if isinstance(change, Move):
@@ -87,9 +101,6 @@ def touched(change: Change, known: KnownMember, member: Member) -> Settled:
 
 
 def _accepted(change: Change, known: KnownMember, member: Member, former: KnownMember) -> Settled:
-    if _left_meanwhile(change, former if isinstance(change, Move) else known, member):
-        waiting = NoChange(Bucket.WAITING, Reason.CHANGED_MEANWHILE)
-        return Settled("deferred", Bucket.WAITING, waiting, known, again=True)
     match change:
         case Add():
             return _standing(_seen(known, member, change.merge_fields, **_made(change, member)), Bucket.ADDED)
@@ -110,15 +121,17 @@ def _accepted(change: Change, known: KnownMember, member: Member, former: KnownM
             return _retagged(change, _seen(known, member, refusal=None))
 
 
-def _left_meanwhile(change: Change, known: KnownMember, member: Member) -> bool:
+def _left_meanwhile(change: Change, known: KnownMember, member: Member, all_seen_until: datetime | None) -> bool:
     """Tell whether a member was unsubscribed since the audience was read, and not by this change.
 
     What is known of it then stays as it was: the next reading finds it differing, and tells whose no that is. Of
-    somebody who is only now seen for the first time nobody can say when they left.
+    somebody who is only now seen for the first time that can be told only if the reading would have shown them.
     """
-    if not isinstance(change, Update | Move):
+    if member.status != Status.UNSUBSCRIBED or known.status is Status.UNSUBSCRIBED:
         return False
-    return member.status == Status.UNSUBSCRIBED and known.status is not Status.UNSUBSCRIBED
+    if isinstance(change, Add):
+        return all_seen_until is not None and member.last_changed >= all_seen_until
+    return isinstance(change, Update | Move)
 
 
 _BACK: Mapping[str, Any] = {"refusal": None, "opt_out": None, "carried_out": None}

@@ -15,7 +15,7 @@ from nexpura.customers.models import Customer
 from nexpura.sync.models import KnownMember
 from nexpura.sync.store import renames, standings
 from nexpura.sync.store.connected import connected_audience
-from nexpura.tenants import audit
+from nexpura.tenants import audit, erased
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.models import Tenant
 
@@ -90,15 +90,16 @@ def keep(tenant: Tenant, actor: Actor, customer: Customer, new_address: str) -> 
         if row is None:
             return Refused(CHANGED)
         renames.let_go(row)
-        standings.mark(tenant.pk, [row.address])
+        standings.mark_if_connected(tenant.pk, [row.address])
         audit.record(tenant, actor, "customer.address_kept", customer)
         return Answered(customer)
 
 
 def _locked(tenant: Tenant, customer: Customer, new_address: str) -> KnownMember | None:
-    """Lock the member that left and its customer; None if either is not what the page said any more."""
-    rows = _unanswered(tenant).filter(address=customer.address, renamed_to=new_address)
-    row = rows.exclude(address="").select_for_update().first()
+    """Lock the member that left, the one at the new address and the customer; None if it is not as the page said."""
+    erased.hold_still(tenant.pk)
+    rows = _unanswered(tenant).filter(address=customer.address, renamed_to=new_address).exclude(address="")
+    row = renames.held(rows)
     try:
         held = former.hold(tenant.pk, customer.pk)
     except Customer.DoesNotExist:

@@ -105,6 +105,7 @@ async def _to_an_ending(
 async def _carry_out(
     run: Begun, mailchimp: MailchimpClient, clock: Clock, stopping: asyncio.Event
 ) -> store.Ending | None:
+    await from_db(store.forget_unsent)(run)
     for _ in range(LOOKS):
         terms = await read_audience(run, mailchimp)
         await from_db(store.settle_landed)(run, clock.now())

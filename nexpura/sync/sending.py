@@ -136,6 +136,8 @@ class Sending:
             await settling
             await self._settle(batch)
             await self._tell()
+            with suppress(RunLostError):
+                await from_db(store.forget_unsent)(self.run)
 
     async def _settle(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:
@@ -266,7 +268,10 @@ class Sending:
     async def _carry_out(self, job: Job) -> list[Outcome]:
         works, call = job
         if isinstance(call, Call):
-            return [(works[0], await self.mailchimp.send(call))]
+            may_go = not isinstance(works[0].change, OptOut | Undo | Ask) or await from_db(store.hand_over)(
+                self.run, works[0]
+            )
+            return [(works[0], await self.mailchimp.send(call))] if may_go else []
         match await self.mailchimp.send_bulk(call):
             case Deferred() as deferred:
                 self.in_doubt |= deferred.error.perhaps_done

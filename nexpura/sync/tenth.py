@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 WAIT = 10.0
 """Seconds to wait for the place."""
+HELD = 300
+"""Seconds that somebody may have it, more than any request takes; then PostgreSQL takes them for frozen."""
 
 
 class Taken(Exception):
@@ -58,7 +60,9 @@ class Place:
         async with self._connection.transaction():
             try:
                 await self._connection.execute(
-                    "SELECT set_config('lock_timeout', %s, true)", [f"{int(self._wait * 1000)}ms"]
+                    "SELECT set_config('lock_timeout', %s, true),"
+                    " set_config('idle_in_transaction_session_timeout', %s, true)",
+                    [f"{int(self._wait * 1000)}ms", f"{HELD}s"],
                 )
                 everybody = _number(f"data centre {self._name.data_centre}")
                 if self._name.login_id:

@@ -23,6 +23,10 @@ class CannotOpen(Exception):
     """The sealed value was made with other keys, or for another tenant, or is damaged."""
 
 
+OTHER_KEYS = "It was sealed with another key than those of this installation."
+FORMER_KEYS = "Whoever runs this installation puts its former NEXPURA_ENCRYPTION_KEYS back behind the new ones."
+"""What people are told where something cannot be opened, and what mends it."""
+
 TINKS_OWN = b"\x01"
 """The first byte of a value sealed by tink, before the four bytes that name the key."""
 

@@ -91,12 +91,21 @@ class CustomerForm(forms.Form):
 class VisitForm(CustomerForm):
     """What happened at the counter, and to whom: a customer of the book, or one written down now."""
 
+    ERASED = (
+        "The customer chosen here was erased on request meanwhile, so nothing was written down. What was typed is "
+        "still here: write down who it is, if they want to be in the book again, and send it once more."
+    )
+
     description = forms.CharField(label="Description", max_length=LONGEST_DESCRIPTION)
     consent = forms.BooleanField(label="Marketing consent", required=False)
 
-    def __init__(self, tenant: Tenant, *args: Any, customer: Customer | None = None, **options: Any) -> None:
+    def __init__(
+        self, tenant: Tenant, *args: Any, customer: Customer | None = None, is_erased: bool = False, **options: Any
+    ) -> None:
         super().__init__(tenant, *args, **options)
         self.customer = customer
+        self.is_erased = is_erased
+        """Whether it was about a customer who is not in the book any more."""
         for name in ("tags", "external_id", "note"):
             del self.fields[name]
         if customer:
@@ -104,7 +113,12 @@ class VisitForm(CustomerForm):
                 del self.fields[name]
 
     def wants_customer(self, written: dict[str, str]) -> bool:
-        return self.customer is None
+        return self.customer is None and not self.is_erased
+
+    def clean(self) -> dict[str, Any]:
+        if self.is_erased:
+            self.add_error(None, self.ERASED)
+        return super().clean()
 
     @property
     def has_consent(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import transaction
@@ -13,7 +13,7 @@ from django.db import transaction
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import Integration
 from nexpura.mailchimp.pace import Patience
-from nexpura.sync import connect, line, panel, renames, runs, schedule
+from nexpura.sync import connect, erasures, forget, line, panel, renames, runs, schedule
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import DirtyAddress, LoginLease, MemberResult, SyncRun
 from nexpura.sync.run import run_sync
@@ -324,6 +324,19 @@ def test_a_key_that_cannot_be_opened_ends_the_run_in_words(thirty, settings):
 
     assert (run.status, run.error["code"]) == ("failed", "key_unreadable")
     assert Integration.objects.get().status == "error"
+
+
+def test_a_key_that_cannot_be_opened_is_told_alike_by_a_sync_and_by_an_erasure(thirty, settings):
+    thirty.sync()
+    settings.NEXPURA_ENCRYPTION_KEYS = ["b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyMDE="]
+
+    run = thirty.sync()
+    erasure = erasures.erase(thirty.tenant, CLERK, Customer.objects.latest("id").pk, "unsubscribe")
+    forget.carry_out(erasure.pk, datetime.now(UTC))
+    erasure.refresh_from_db()
+
+    words = ("code", "title", "detail", "remedy")
+    assert [run.error[word] for word in words] == [erasure.problem[word] for word in words]
 
 
 def test_a_run_whose_command_died_before_it_began_is_taken_up_by_a_worker(thirty):

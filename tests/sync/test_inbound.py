@@ -289,6 +289,20 @@ def test_a_message_somebody_caught_and_plays_again_changes_nothing(shop):
     assert dict(MessageCount.objects.values_list("outcome", "count")) == {"accepted": 1, "replayed": 2}
 
 
+def test_what_is_kept_of_a_message_tells_nothing_without_the_secret_key(shop, settings):
+    webhook = Webhook.objects.get()
+    identity = "unsubscribe\n2026-11-30 09:00:00\n" + ADA
+    kept = []
+
+    for secret in ("one", "another"):
+        settings.SECRET_KEY = secret
+        assert inbound.is_new(webhook, identity)
+        assert not inbound.is_new(webhook, identity)
+        kept.append(HeardMessage.objects.latest("id").identity)
+
+    assert len(set(kept)) == 2
+
+
 def test_the_echo_of_our_own_writes_is_not_told(shop):
     shop.says_no(shop.ada)
     shop.consenting("new@inbox.example")

@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from nexpura.audience.reasons import Reason
 from nexpura.customers import intake, ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import Integration
-from nexpura.sync import connect, erasures, facts, forget, renames, store
+from nexpura.sync import connect, erasures, explain, facts, forget, renames, store
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import KnownAudience, KnownMember, LoginLease, SyncRun, Webhook
 from nexpura.sync.run import run_sync
@@ -105,6 +106,65 @@ def test_somebody_who_leaves_while_their_new_name_is_on_its_way_has_said_no(shop
     shop.sync()
 
     assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "withdrawn")
+
+
+@pytest.mark.parametrize("others", [0, 40], ids=["alone", "among many"])
+def test_somebody_who_signs_up_and_leaves_while_we_are_about_to_add_them_has_said_no(shop, monkeypatch, others):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    for number in range(others):
+        shop.consenting(f"c{number}@inbox.example")
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: signs_up_and_leaves(shop))
+
+    first = shop.sync()
+    second = shop.sync()
+
+    assert (shop.statuses()[ADA], consent_of(ada)) == ("unsubscribed", "withdrawn")
+    assert (first.counts["waiting"], first.faulty) == (1, False)
+    assert (second.counts["withheld"], second.counts["added"], second.faulty) == (1, 0, False)
+
+
+def test_a_later_yes_in_the_shop_does_not_by_itself_subscribe_whoever_left_while_being_added(shop, monkeypatch):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    later()
+    just_before_it_is_sent(monkeypatch, lambda: signs_up_and_leaves(shop))
+    shop.sync()
+    shop.sync()
+    later()
+    shop.says_yes(ada)
+    written = len(shop.writes())
+
+    run = shop.sync()
+
+    assert shop.writes()[written:] == []
+    assert (shop.statuses(), run.counts["kept"]) == ({ADA: "unsubscribed"}, 1)
+
+
+def test_who_had_left_before_and_was_missed_when_connecting_stays_out_and_their_yes_in_the_book_stands(
+    shop, monkeypatch
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+
+    def was_not_shown():
+        signs_up_and_leaves(shop)
+        KnownAudience.objects.update(listing_complete=False)
+
+    just_before_it_is_sent(monkeypatch, was_not_shown)
+
+    shop.sync()
+    run = shop.sync()
+
+    assert (shop.statuses(), consent_of(ada)) == ({ADA: "unsubscribed"}, "granted")
+    assert (run.counts["kept"], run.faulty) == (1, False)
+    assert explain.explain(shop.tenant, ada).reason == Reason.UNSUBSCRIBED_THERE
+
+
+def signs_up_and_leaves(shop: Shop) -> None:
+    shop.person(ADA, "signup")
+    shop.person(ADA, "unsubscribe")
 
 
 def test_somebody_who_leaves_while_their_member_moves_has_said_no(shop, monkeypatch):
@@ -418,6 +478,80 @@ def test_a_no_after_a_worker_died_ends_what_its_last_call_does_late(shop, monkey
     shop.sync()
 
     assert shop.statuses()[ADA] == "unsubscribed"
+
+
+def cleared_and_never_sent(shop: Shop, monkeypatch, *, died: bool, meanwhile) -> None:
+    """Let a worker end between the clearing of a call and the call itself; another goes on after `meanwhile`."""
+    with monkeypatch.context() as patch:
+        cleared = store.cleared
+
+        def and_then_nothing(*asked):
+            if works := cleared(*asked):
+                raise OperationalError("the database is gone")
+            return works
+
+        patch.setattr(store, "cleared", and_then_nothing)
+        if died:
+            patch.setattr(store, "forget_unsent", lambda run: None)
+        with pytest.raises(OperationalError):
+            shop.sync()
+    meanwhile()
+    SyncRun.objects.update(heartbeat_at=None)
+    LoginLease.objects.all().delete()
+    asyncio.run(run_sync(SyncRun.objects.get(status="running").pk, clock=Clock()))
+
+
+ENDS = pytest.mark.parametrize("died", [True, False], ids=["died", "stopped"])
+
+
+@ENDS
+def test_whoever_leaves_after_a_worker_ended_before_unsubscribing_them_is_not_subscribed_again_by_us(
+    shop, monkeypatch, died
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "unsubscribe"))
+    written = len(shop.writes())
+    later()
+    shop.says_yes(ada)
+
+    run = shop.sync()
+
+    assert shop.writes()[written:] == []
+    assert (shop.statuses(), run.counts["kept"], run.faulty) == ({ADA: "unsubscribed"}, 1, False)
+
+
+@ENDS
+def test_whoever_leaves_after_a_worker_ended_before_ending_their_old_member_has_said_no(shop, monkeypatch, died):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    Customer.objects.filter(pk=ada.pk).update(email="")
+    later()
+
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "unsubscribe"))
+
+    assert consent_of(ada) == "withdrawn"
+
+
+@ENDS
+def test_whoever_signs_up_after_a_worker_ended_before_subscribing_them_again_is_not_ours_to_end(
+    shop, monkeypatch, died
+):
+    shop.audience()
+    ada = shop.consenting(ADA)
+    shop.sync()
+    shop.says_no(ada)
+    shop.sync()
+    shop.says_yes(ada)
+    cleared_and_never_sent(shop, monkeypatch, died=died, meanwhile=lambda: shop.person(ADA, "signup"))
+
+    Customer.objects.filter(pk=ada.pk).update(email="")
+    shop.sync()
+
+    assert shop.statuses() == {ADA: "subscribed"}
 
 
 def test_whoever_is_erased_while_mailchimp_is_asked_about_them_stays_erased(shop, monkeypatch):

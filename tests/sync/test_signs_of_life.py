@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +10,13 @@ from contextlib import contextmanager
 import pytest
 from django.db import OperationalError, connection, transaction
 
+from nexpura import settings
 from nexpura.sync import runs, store
+from nexpura.sync.database import from_db
 from nexpura.sync.models import LoginLease, SyncRun
 from nexpura.sync.store import Begun, RunLostError
 from nexpura.sync.store.records import fence
+from nexpura.tenants.management.commands.migrate import as_owner
 from tests.sync.conftest import CLERK
 
 
@@ -89,3 +93,51 @@ def test_a_worker_whose_run_was_taken_away_writes_nothing_more(run):
 
     with pytest.raises(RunLostError), transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
+
+
+def test_whoever_is_frozen_in_the_middle_of_a_transaction_is_ended_and_the_next_goes_on(run):
+    SyncRun.objects.filter(pk=run.id).update(heartbeat_at="2020-01-01T00:00:00Z")
+    fenced, taken_over = threading.Event(), threading.Event()
+
+    def freezes() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '500ms'")
+            fence(run.tenant_id, run.id, run.token)
+            fenced.set()
+            taken_over.wait(10)
+            SyncRun.objects.filter(pk=run.id).update(done=7)
+
+    async def at_work() -> None:
+        frozen = asyncio.ensure_future(from_db(freezes)())
+        try:
+            successor = await from_db(lambda: fenced.wait(10) and store.begin(run.id))()
+        finally:
+            taken_over.set()
+        assert isinstance(successor, Begun)
+        with pytest.raises(OperationalError):
+            await frozen
+
+    asyncio.run(at_work())
+
+    assert SyncRun.objects.get(pk=run.id).done == 0
+
+
+def test_the_database_ends_nobody_sooner_than_a_minute_and_the_owner_never(committed):
+    assert idle_limit() == "1min"
+
+    with as_owner():
+        assert idle_limit() == "0"
+
+
+def idle_limit() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW idle_in_transaction_session_timeout")
+        return cursor.fetchone()[0]
+
+
+def test_an_option_of_the_urls_own_wins_over_the_limit(monkeypatch):
+    monkeypatch.setenv("NEXPURA_DATABASE_URL", "postgresql://app@db/nexpura?options=-c%20work_mem%3D8MB")
+
+    options = settings._run_time_database()["OPTIONS"]["options"]
+
+    assert options == "-c idle_in_transaction_session_timeout=60000 -c work_mem=8MB"

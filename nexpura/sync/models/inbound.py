@@ -88,7 +88,7 @@ class MessageCount(models.Model):
 
 
 class HeardMessage(models.Model):
-    """A message that was accepted, by a digest of what tells it apart: the same one is not heard twice."""
+    """A message that was accepted, by a keyed hash of what tells it apart: the same one is not heard twice."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, db_index=False, related_name="+")
     id = models.BigAutoField(primary_key=True)

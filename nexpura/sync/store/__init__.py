@@ -2,6 +2,18 @@
 
 Every write of a run happens under its token: `fence` raises `RunLostError` once somebody else holds the run, so a
 worker that was taken for dead cannot write after its successor began.
+
+Whoever locks several of these, in any part of the product, takes them in this order, so that nobody waits in a circle:
+
+    integration   a run made or ended, connecting, disconnecting
+    run           shared by `fence`; whole by whoever needs it to stand still
+    erasures      `erased.hold_still`: alone by an erasure, shared by whoever writes members besides
+    members       results, then the mirror, by address
+    tenant        an import, a merge, a no heard in Mailchimp
+    customers     by id
+    marks         by address, mostly by the database's triggers
+
+An erasure learns from the customer which members it is about, and takes them last: it is alone with them.
 """
 
 from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
@@ -9,7 +21,15 @@ from nexpura.sync.store.finish import Ending, finish
 from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
 from nexpura.sync.store.settle import count_done, settle, settle_landed, settle_touched
-from nexpura.sync.store.work import cleared, decide_chunk, give_back, mark_due, plan_of
+from nexpura.sync.store.work import (
+    cleared,
+    decide_chunk,
+    forget_unsent,
+    give_back,
+    hand_over,
+    mark_due,
+    plan_of,
+)
 
 __all__ = [
     "Begun",
@@ -26,7 +46,9 @@ __all__ = [
     "decide_chunk",
     "fence",
     "finish",
+    "forget_unsent",
     "give_back",
+    "hand_over",
     "keep_settings",
     "learn",
     "mark_due",

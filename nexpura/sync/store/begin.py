@@ -11,10 +11,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from nexpura.integrations import vault
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.sync.models import SyncRun
+from nexpura.sync.store.connected import KEY_UNREADABLE, key_of
 from nexpura.sync.store.records import RunLostError
 
 
@@ -47,6 +47,11 @@ class Over:
 
 def begin(run_id: int) -> Begun | Busy | Over:
     """Take the run and the right to send requests for its Mailchimp user."""
+    return _begin(run_id) or _end_without_key(run_id)
+
+
+def _begin(run_id: int) -> Begun | Busy | Over | None:
+    """Return what `begin` does; None if the key is there and cannot be opened."""
     with transaction.atomic():
         run = SyncRun.objects.select_for_update().select_related("audience").get(pk=run_id)
         if not run.is_active:
@@ -57,16 +62,9 @@ def begin(run_id: int) -> Begun | Busy | Over:
         if run.cancel_requested_at or not integration.is_connected or integration.config_encrypted is None:
             _end_unstarted(run)
             return Over()
-        try:
-            key_text = vault.unseal(
-                bytes(integration.config_encrypted),
-                tenant_id=run.tenant_id,
-                integration_id=integration.pk,
-                field="api_key",
-            )
-        except vault.CannotOpen:
-            _end_without_key(run, integration)
-            return Over()
+        key_text = key_of(integration)
+        if key_text is None:
+            return None
         token = uuid.uuid4()
         if not _take_lease(integration.config["login_id"], run.pk, token):
             return Busy()
@@ -137,19 +135,25 @@ def _end_unstarted(run: SyncRun) -> None:
     run.save()
 
 
-def _end_without_key(run: SyncRun, integration: Integration) -> None:
-    """The installation's sealing keys have changed: only the shop can put its key in again."""
-    error = {
-        "code": "key_unreadable",
-        "title": "The stored API key cannot be opened",
-        "detail": "It was sealed with another key than those of this installation.",
-        "remedy": "Put the Mailchimp API key in again, or give the installation its former NEXPURA_ENCRYPTION_KEYS.",
-        "at": timezone.now().isoformat(),
-    }
-    run.status, run.finished_at, run.error = SyncRun.Status.FAILED, timezone.now(), error
-    run.save()
-    integration.status, integration.error = Integration.Status.ERROR, error
-    integration.save(update_fields=["status", "error"])
+def _end_without_key(run_id: int) -> Busy | Over:
+    """The installation's sealing keys have changed: only the shop can put its key in again.
+
+    `Busy` if it just has, or has disconnected: then the run is to be begun once more.
+    """
+    error = KEY_UNREADABLE._asdict() | {"at": timezone.now().isoformat()}
+    tenant_id = SyncRun.objects.values_list("tenant_id", flat=True).get(pk=run_id)
+    with transaction.atomic():
+        integration = Integration.objects.select_for_update().get(tenant_id=tenant_id, kind=MAILCHIMP)
+        run = SyncRun.objects.select_for_update().get(pk=run_id)
+        if not run.is_active:
+            return Over()
+        if key_of(integration) or not integration.is_connected:
+            return Busy()
+        run.status, run.finished_at, run.error = SyncRun.Status.FAILED, timezone.now(), error
+        run.save()
+        integration.status, integration.error = Integration.Status.ERROR, error
+        integration.save(update_fields=["status", "error"])
+    return Over()
 
 
 def _take_lease(login_id: str, run_id: int, token: UUID) -> bool:

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from nexpura.integrations import vault
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.sync.models import KnownAudience
 from nexpura.tenants.models import Tenant
+from nexpura.tenants.vault import FORMER_KEYS, OTHER_KEYS
+
+
+class Words(NamedTuple):
+    """What is told of a problem, in words for people."""
+
+    code: str
+    title: str
+    detail: str
+    remedy: str
+
+
+KEY_UNREADABLE = Words(
+    "key_unreadable",
+    "The stored API key cannot be opened",
+    OTHER_KEYS,
+    f"Put the Mailchimp API key in again under Integrations. Or: {FORMER_KEYS}",
+)
 
 
 def connected_audience(tenant: Tenant) -> KnownAudience | None:

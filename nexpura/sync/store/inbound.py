@@ -12,6 +12,7 @@ from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.utils.crypto import salted_hmac
 
 from nexpura.audience.member import KnownMember, Status
 from nexpura.integrations.models import MAILCHIMP, Integration
@@ -63,12 +64,16 @@ def do_not_wait_longer_than(wait: str) -> None:
 
 
 def is_new(webhook: Webhook, identity: str) -> bool:
-    """Remember a message; False if it was heard before."""
+    """Remember a message by a keyed hash; False if it was heard before.
+
+    Whoever has the database alone can try no address against it. Under another secret key, what was heard is forgotten.
+    """
+    digest = salted_hmac("nexpura.heard_message", f"{webhook.pk}\n{identity}", algorithm="sha256").hexdigest()
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO sync_heardmessage (tenant_id, webhook_id, identity) VALUES (%s, %s, %s) "
             "ON CONFLICT (tenant_id, webhook_id, identity) DO NOTHING",
-            [webhook.tenant_id, webhook.pk, identity],
+            [webhook.tenant_id, webhook.pk, digest],
         )
         return bool(cursor.rowcount == 1)
 

@@ -44,6 +44,14 @@ def _arrived(tenant_id: int, audience_pk: int) -> dict[int, int]:
     return {pk: customer for pk, customer, address in asked if customer and now_at.get(customer) == address}
 
 
+def held(left: QuerySet[KnownMember]) -> KnownMember | None:
+    """Lock a member that left an address, and the one at the address it went to; None: there is none."""
+    row = left.select_for_update().first()
+    if row:
+        _at_new(row).select_for_update().first()
+    return row
+
+
 def carry_over(left: KnownMember, customer_id: int) -> None:
     """Let the member at the new address be ours as it was at the one it `left`, for this customer.
 

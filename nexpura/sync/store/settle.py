@@ -16,7 +16,7 @@ from nexpura.mailchimp.member import NEVER, Member
 from nexpura.mailchimp.pace import SERVER_LIMIT
 from nexpura.mailchimp.result import Accepted, Result
 from nexpura.sync import facts, outcome
-from nexpura.sync.models import MemberResult
+from nexpura.sync.models import KnownAudience, MemberResult
 from nexpura.sync.store import mirror, standings
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.records import Work, as_json, change_from_json, fence
@@ -30,10 +30,12 @@ STILL_AT_IT = timedelta(seconds=SERVER_LIMIT)
 def settle(run: Begun, results: Sequence[tuple[Work, Result]], now: datetime) -> None:
     """Write down what became of each change. Raises `RunLostError`: a re-reading then finds what landed."""
     known = _known_of(run, [(work.address, work.change) for work, _ in results])
-    settled = [
-        (work, outcome.of(work.change, known[work.address], result, now, _former(work.change, known)))
-        for work, result in results
-    ]
+    seen_until = _all_seen_until(run)
+    settled = []
+    for work, result in results:
+        change, former = work.change, _former(work.change, known)
+        one = outcome.of(change, known[work.address], result, now, former, all_seen_until=seen_until)
+        settled.append((work, one))
     _write(run, settled)
 
 
@@ -85,6 +87,12 @@ def _known_of(run: Begun, changes: Iterable[tuple[str, Change]]) -> dict[str, Kn
     addresses = {address for address, _ in changes}
     addresses |= {change.from_address for _, change in changes if isinstance(change, Move)}
     return facts.known_members(run.tenant_id, run.audience_pk, sorted(addresses))
+
+
+def _all_seen_until(run: Begun) -> datetime | None:
+    """Return up to when, by Mailchimp's clock, every member is known; None: the listing may have missed somebody."""
+    read = KnownAudience.objects.filter(pk=run.audience_pk, listing_complete=True)
+    return read.values_list("read_through", flat=True).first()
 
 
 def _former(change: Change, known: Mapping[str, KnownMember]) -> KnownMember:

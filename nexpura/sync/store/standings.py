@@ -88,7 +88,7 @@ def unmark(tenant_id: int, rows: Sequence[tuple[str, int]], run_id: int = 0) -> 
         )
 
 
-def mark(tenant_id: int, addresses: Sequence[str]) -> None:
+def mark_if_connected(tenant_id: int, addresses: Sequence[str]) -> None:
     """Mark these addresses, if the tenant is connected."""
     with connection.cursor() as cursor:
         cursor.execute(

@@ -28,6 +28,8 @@ from nexpura.sync.store.records import RunLostError, Work, as_json, change_from_
 from nexpura.sync.store.settle import MAKING, STILL_AT_IT
 
 CHUNK = 500
+ANYBODYS = ("opt_out", "undo", "ask")
+"""Changes that the person may make too: whose one was is told by whether ours was sent, so that is noted by itself."""
 
 
 def mark_due(run: Begun, terms: Terms, now: datetime) -> int:
@@ -135,7 +137,7 @@ def cleared(run: Begun, kinds: Sequence[str], limit: int) -> list[Work]:
                     WHERE tenant_id = %s AND run_id = %s AND state = 'planned' AND kind = ANY(%s)
                     ORDER BY id LIMIT %s
                 )
-                UPDATE sync_memberresult AS r SET sent_at = now(),
+                UPDATE sync_memberresult AS r SET sent_at = CASE WHEN r.kind <> ALL(%s) THEN now() END,
                     state = CASE WHEN d.id IS NULL THEN 'skipped' ELSE 'sending' END,
                     reason = CASE WHEN d.id IS NULL THEN %s ELSE '' END
                 FROM next JOIN sync_memberresult AS n ON n.id = next.id
@@ -148,7 +150,7 @@ def cleared(run: Begun, kinds: Sequence[str], limit: int) -> list[Work]:
                 WHERE r.id = next.id
                 RETURNING r.id, r.address, r.version, cardinality(r.customer_ids), r.kind, r.change, r.state
                 """,
-                [run.tenant_id, run.id, list(kinds), limit, Reason.CHANGED_MEANWHILE],
+                [run.tenant_id, run.id, list(kinds), limit, list(ANYBODYS), Reason.CHANGED_MEANWHILE],
             )
             rows = cursor.fetchall()
             ready = [
@@ -168,6 +170,31 @@ def give_back(run: Begun, works: Iterable[Work]) -> None:
         MemberResult.objects.filter(
             tenant_id=run.tenant_id, run_id=run.id, pk__any_of={work.result_id for work in works}, state="sending"
         ).update(state="planned", sent_at=None)
+
+
+def hand_over(run: Begun, work: Work) -> bool:
+    """Note that a change that is anybody's is sent now; False: it must not be, the run is lost or the person erased."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE sync_memberresult AS r SET sent_at = now() FROM sync_syncrun AS u
+            WHERE r.tenant_id = %s AND r.id = %s AND r.state = 'sending'
+              AND u.tenant_id = r.tenant_id AND u.id = r.run_id AND u.token = %s AND u.status = 'running'
+            """,
+            [run.tenant_id, work.result_id, run.token],
+        )
+        return bool(cursor.rowcount == 1)
+
+
+def forget_unsent(run: Begun) -> None:
+    """Forget what an interrupted attempt had cleared and not sent: what came of it, people did themselves.
+
+    Its mark is still there, so it is decided anew. Before the reading, which then hears whoever left.
+    """
+    with transaction.atomic():
+        fence(run.tenant_id, run.id, run.token)
+        cleared_only = MemberResult.objects.filter(tenant_id=run.tenant_id, run__audience_id=run.audience_pk)
+        cleared_only.filter(kind__in=ANYBODYS, state=MemberResult.State.SENDING, sent_at=None).delete()
 
 
 def _plain(stored: Any) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -16,43 +20,58 @@ from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
 from nexpura.web import access, forms
 from nexpura.web.forms import IntakeForm, SaleForm, VisitForm
-from nexpura.web.views.customers import customer_of
+from nexpura.web.views.customers import customer_of, is_erased
 
 FOUND_SHOWN = 8
+F = TypeVar("F", bound=VisitForm)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def intake(request: HttpRequest) -> HttpResponse:
     """A customer leaves something with the shop."""
-    tenant = access.tenant_for(request)
-    access.require(request, Right.EDIT_CUSTOMERS)
-    form = IntakeForm(tenant, forms.posted(request), customer=_chosen(request, tenant))
-    if form.is_valid() and _keep_intake(request, form):
+    form, is_kept = _filled_in(request, IntakeForm, _keep_intake)
+    if is_kept:
         return redirect("customer", form.customer.pk) if form.customer else redirect("intake")
-    return _page(request, tenant, "intake.html", form)
+    return _page(request, "intake.html", form)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def pos(request: HttpRequest) -> HttpResponse:
     """A walk-in sale, to a customer or to nobody in particular."""
+    form, is_kept = _filled_in(request, SaleForm, _keep_sale)
+    return redirect("pos") if is_kept else _page(request, "pos.html", form)
+
+
+def _filled_in(request: HttpRequest, form_class: type[F], keep: Callable[[HttpRequest, F], bool]) -> tuple[F, bool]:
+    """Return the form, and whether what it says is written down now.
+
+    If the chosen customer was erased meanwhile, it is a form about nobody yet, with all that was typed.
+    """
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
-    form = SaleForm(tenant, forms.posted(request), customer=_chosen(request, tenant))
-    if form.is_valid() and _keep_sale(request, form):
-        return redirect("pos")
-    return _page(request, tenant, "pos.html", form)
+    try:
+        form = form_class(tenant, forms.posted(request), customer=_chosen(request, tenant))
+        return form, form.is_valid() and keep(request, form)
+    except Customer.DoesNotExist:
+        return form_class(tenant, forms.posted(request), is_erased=True), False
 
 
 def _chosen(request: HttpRequest, tenant: Tenant) -> Customer | None:
-    """Return the customer of the book whom the form is about; somebody else's is a 404."""
+    """Return the customer of the book whom the form is about; somebody else's is a 404.
+
+    Raises `Customer.DoesNotExist` if a form that was filled in is about somebody erased.
+    """
     asked = request.POST if request.method == "POST" else request.GET
-    pk = asked.get("customer", "")
-    if not pk:
+    if not asked.get("customer"):
         return None
-    return customer_of(tenant, int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0)
+    pk = int(asked["customer"]) if re.fullmatch("[0-9]{1,18}", asked["customer"]) else 0
+    if request.method == "POST" and is_erased(tenant, pk):
+        raise Customer.DoesNotExist
+    return customer_of(tenant, pk)
 
 
-def _page(request: HttpRequest, tenant: Tenant, template: str, form: VisitForm) -> HttpResponse:
+def _page(request: HttpRequest, template: str, form: VisitForm) -> HttpResponse:
+    tenant = form.tenant
     query = request.GET.get("q", "").strip()
     context = {
         "form": form,
@@ -106,6 +125,7 @@ def _customer_of(request: HttpRequest, form: VisitForm) -> Customer | None:
     """Return the customer the form is about, kept now if they are new; None for a nameless sale.
 
     One of the book is held, so that a merge of their record at this moment does not leave the visit without them.
+    Raises `Customer.DoesNotExist` if they were erased at this moment.
     """
     if form.customer:
         return former.hold(form.tenant.pk, form.customer.pk)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from nexpura.audience.reasons import Reason
 from nexpura.customers import former, intake, ledger, search
-from nexpura.customers.models import ConsentState, Customer
+from nexpura.customers.models import ConsentEvent, ConsentState, Customer
 from nexpura.sync import explain, renames
 from nexpura.tenants.models import Tenant
 from nexpura.tenants.roles import Right
@@ -92,19 +92,38 @@ def consent(request: HttpRequest, pk: int) -> HttpResponse:
     """Record what the customer says now. A withdrawal ("stop writing to me") needs no earlier grant."""
     tenant = access.tenant_for(request)
     access.require(request, Right.EDIT_CUSTOMERS)
+    if is_erased(tenant, pk):
+        return _nothing_recorded(request)
     customer = customer_of(tenant, pk)
     form = ConsentForm(request.POST)
     if not form.is_valid():
         messages.error(request, "Choose where the customer said so.")
         return redirect("customer", pk)
-    on, again = form.cleaned_data["granted"], "again" in request.POST
-    was_on = customer.consent_state == ConsentState.GRANTED
-    event = None
-    if on != was_on or again or "stop" in request.POST:
-        source = form.cleaned_data["source"]
-        event = ledger.record(customer, access.actor_of(request), granted=on or again, source=source, again=again)
+    try:
+        event = _recorded(request, customer, form)
+    except Customer.DoesNotExist:
+        return _nothing_recorded(request)
     messages.success(request, _said(tenant, customer, event.state if event else ""))
     return redirect("customer", pk)
+
+
+def _recorded(request: HttpRequest, customer: Customer, form: ConsentForm) -> ConsentEvent | None:
+    """Record what the switch or a button says; None: it says nothing new."""
+    on, again = form.cleaned_data["granted"], "again" in request.POST
+    was_on = customer.consent_state == ConsentState.GRANTED
+    if on == was_on and not again and "stop" not in request.POST:
+        return None
+    source = form.cleaned_data["source"]
+    return ledger.record(customer, access.actor_of(request), granted=on or again, source=source, again=again)
+
+
+def _nothing_recorded(request: HttpRequest) -> HttpResponse:
+    messages.error(
+        request,
+        "This customer was erased on request meanwhile, so nothing was recorded. If they want to be in the book "
+        "again, or say that nobody should write to them, write them down anew and record there what they say.",
+    )
+    return redirect("customers")
 
 
 @require_POST
@@ -146,6 +165,11 @@ def customer_of(tenant: Tenant, pk: int) -> Customer:
     if customer is None:
         raise Http404
     return customer
+
+
+def is_erased(tenant: Tenant, pk: int) -> bool:
+    """Tell whether the record with this id was erased on request."""
+    return tenant.erasures.filter(customer_id=pk).exists()
 
 
 def merged_into(request: HttpRequest, pk: int, customer: Customer) -> HttpResponse:

@@ -1,8 +1,8 @@
 """One customer erased, in one transaction: what names them goes, a receipt stays, and what is to be done is queued.
 
 Who holds what meanwhile, in this order: the integration (no run begins or ends), the run under way (none of its chunks
-is between reading and writing), whatever takes members in, the shop (no import), the customer. So nobody writes what
-they read before the erasure after it.
+is between reading and writing), whatever else writes members, the shop (no import), the customer. So nobody writes what
+they read before the erasure after it. It is the order of everybody (`sync/store/__init__.py`).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def forget_fields(tenant_id: int, shared: Sequence[str]) -> None:
     KnownMember.objects.filter(tenant_id=tenant_id, address__in=shared).update(
         merge_fields={}, rewritten={}, refusal=None
     )
-    standings.mark(tenant_id, shared)
+    standings.mark_if_connected(tenant_id, shared)
 
 
 def leave_to_the_merchant(tenant_id: int, shared: Iterable[str]) -> None:
