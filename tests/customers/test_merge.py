@@ -289,7 +289,7 @@ def test_an_edit_of_a_record_that_was_merged_meanwhile_changes_nothing(tenant, a
     merged(ada, twin)
     cleaned = intake.validate(tenant, first_name="Gusta", last_name="King", email=OLD, phone="")
 
-    with pytest.raises(ValidationError, match="merged into another one"):
+    with pytest.raises(ValidationError, match="merged into customer"):
         intake.edit(twin, TILL, cleaned)
 
     ada.refresh_from_db()
