@@ -28,6 +28,8 @@ A_SECOND = timedelta(seconds=1)
 TAGS_TOLD = 50
 """Tags that Mailchimp tells of a member at most."""
 LEFT_ALONE = (Status.ARCHIVED,)
+WHATEVER = ""
+"""The fingerprint of a refusal that stands whatever is sent."""
 
 
 def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Terms, now: datetime) -> Decision:
@@ -106,7 +108,7 @@ def _newcomer(verdict: Granted, facts: AddressFacts, desired: DesiredMember, ter
 
 def _undo(verdict: Granted, desired: DesiredMember, known: KnownMember, terms: Terms) -> Undo | None:
     """Give back what our own unsubscribe took. Whoever had yet to confirm is asked again, where everybody is."""
-    ours = known.opt_out if _is_our_opt_out(known) else None
+    ours = known.opt_out if is_our_opt_out(known) else None
     if ours is None or verdict.event.id <= (known.carried_out or 0):
         return None
     if ours.before is Status.PENDING and not terms.double_optin:
@@ -213,14 +215,15 @@ def _refused(
         return None
     fields = desired.merge_fields
     asked = fingerprint(fields) if question is None else fingerprint_of_question(question, fields)
-    if refusal.fingerprint != asked:
+    if refusal.fingerprint not in (WHATEVER, asked):
         return None
     if refusal.retry_at is not None and refusal.retry_at <= now:
         return None
     return standing_of_refusal(refusal)
 
 
-def _is_our_opt_out(known: KnownMember) -> bool:
+def is_our_opt_out(known: KnownMember) -> bool:
+    """Tell whether the member is out by our last unsubscribe, and nobody touched it since."""
     return (
         known.status is Status.UNSUBSCRIBED
         and known.opt_out is not None

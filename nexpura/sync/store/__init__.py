@@ -17,8 +17,10 @@ An erasure learns from the customer which members it is about, and takes them la
 """
 
 from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
+from nexpura.sync.store.drift import Expectation
 from nexpura.sync.store.finish import Ending, finish
-from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
+from nexpura.sync.store.gone import gone, missing
+from nexpura.sync.store.learn import Reading, begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
 from nexpura.sync.store.settle import count_done, settle, settle_landed, settle_touched
 from nexpura.sync.store.work import (
@@ -35,7 +37,9 @@ __all__ = [
     "Begun",
     "Busy",
     "Ending",
+    "Expectation",
     "Over",
+    "Reading",
     "RunLostError",
     "Work",
     "beat",
@@ -48,10 +52,12 @@ __all__ = [
     "finish",
     "forget_unsent",
     "give_back",
+    "gone",
     "hand_over",
     "keep_settings",
     "learn",
     "mark_due",
+    "missing",
     "plan_of",
     "put_back",
     "reading_ended",
