@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sync", "0007_statistics")]
+    dependencies = [("sync", "0008_open_results")]
 
     operations = [
         migrations.AddField("knownaudience", "drift", models.JSONField(null=True)),
