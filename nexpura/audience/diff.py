@@ -108,7 +108,7 @@ def _newcomer(verdict: Granted, facts: AddressFacts, desired: DesiredMember, ter
 
 def _undo(verdict: Granted, desired: DesiredMember, known: KnownMember, terms: Terms) -> Undo | None:
     """Give back what our own unsubscribe took. Whoever had yet to confirm is asked again, where everybody is."""
-    ours = known.opt_out if is_our_opt_out(known) else None
+    ours = known.opt_out if _is_our_opt_out(known) else None
     if ours is None or verdict.event.id <= (known.carried_out or 0):
         return None
     if ours.before is Status.PENDING and not terms.double_optin:
@@ -222,8 +222,7 @@ def _refused(
     return standing_of_refusal(refusal)
 
 
-def is_our_opt_out(known: KnownMember) -> bool:
-    """Tell whether the member is out by our last unsubscribe, and nobody touched it since."""
+def _is_our_opt_out(known: KnownMember) -> bool:
     return (
         known.status is Status.UNSUBSCRIBED
         and known.opt_out is not None

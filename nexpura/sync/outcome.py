@@ -211,10 +211,10 @@ def _standing(seen: KnownMember, done: Bucket) -> Settled:
 def gone(known: KnownMember) -> KnownMember:
     """Return what is known once Mailchimp has no such member any more.
 
-    What tells whose member it was stays: the next reading may show it at another address, which its person chose. Who
-    was out already, and not by us, stays out: only they can come back.
+    What tells whose member it was stays: the next reading may show it at another address, which its person chose. Whose
+    member was deleted stays out, and is not asked a second time to confirm: only they can come back (B2).
     """
-    out = known.status not in (Status.ABSENT, *diff.MAILABLE) and not diff.is_our_opt_out(known)
+    deleted = known.status is not Status.ABSENT
     return KnownMember(
         Status.ABSENT,
         contact_id=known.contact_id,
@@ -222,7 +222,7 @@ def gone(known: KnownMember) -> KnownMember:
         added_by_us=known.added_by_us,
         made_for=known.made_for,
         carried_out=known.carried_out,
-        refusal=Refusal(Reason.FORGOTTEN.value, diff.WHATEVER) if out else None,
+        refusal=Refusal(Reason.FORGOTTEN.value, diff.WHATEVER) if deleted else None,
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from itertools import pairwise
 from unittest import mock
 
 import pytest
@@ -21,7 +23,7 @@ from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Status
 from nexpura.audience.plan import Add, Bucket
 from nexpura.audience.reasons import Reason
 from nexpura.mailchimp.client import MailchimpClient
-from nexpura.sync import drift, erasures, outcome, reading, runs
+from nexpura.sync import drift, erasures, outcome, reading, runs, schedule
 from nexpura.sync.clock import Clock
 from nexpura.sync.models import KnownAudience, SyncRun
 from nexpura.sync.models import KnownMember as Row
@@ -80,14 +82,55 @@ def agreed(shop) -> Shop:
 # --- when ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("days", "whole"), [(0, False), (6, False), (7, True), (40, True)])
-def test_a_sync_reads_everybody_once_a_week(agreed, days, whole):
-    agreed.tenant.known_audiences.update(full_read_at=datetime.now(UTC) - timedelta(days=days))
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+A_WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("read_at", "whole"), [("at that moment", False), ("a second before", True), ("weeks before", True)]
+)
+def test_a_sync_reads_everybody_when_the_shops_moment_of_the_week_has_passed_since(agreed, read_at, whole):
+    moment = schedule.whole_reading_due(agreed.tenant.pk, datetime.now(UTC))
+    before = {"at that moment": timedelta(0), "a second before": timedelta(seconds=1), "weeks before": 5 * A_WEEK}
+    agreed.tenant.known_audiences.update(full_read_at=moment - before[read_at])
 
     run = agreed.sync("schedule")
 
     assert (run.drift is not None) is whole
     assert run.full is False
+
+
+def test_everybody_is_read_once_a_week_by_nightly_syncs():
+    nights = [NOON + timedelta(days=day, seconds=day % 3) for day in range(28)]  # a little later, or earlier
+    read_at = [NOON - A_WEEK]
+    for night in nights:
+        if read_at[-1] < schedule.whole_reading_due(5, night):
+            read_at.append(night + timedelta(minutes=2))
+
+    gaps = [later.date() - earlier.date() for earlier, later in pairwise(read_at)]
+    assert gaps[:2] == [A_WEEK, timedelta(days=3)]  # the second is its own moment of the week
+    assert gaps[2:] == [A_WEEK] * 3
+
+
+def test_the_weekly_readings_of_shops_are_spread_over_the_week():
+    moments = [schedule.whole_reading_due(tenant_id, NOON) for tenant_id in range(7_000)]
+
+    assert all(NOON - A_WEEK < moment <= NOON for moment in moments)
+    days = Counter((NOON - moment).days for moment in moments)
+    assert set(days) == set(range(7))
+    assert max(days.values()) < 1_150
+
+
+def test_a_weekly_reading_that_failed_is_tried_again_by_the_next_sync(agreed):
+    agreed.tenant.known_audiences.update(full_read_at=datetime.now(UTC) - A_WEEK)
+    agreed.emulator.control("faults", [{"kind": "403", "method": "GET", "path": ".*/members", "every": 1}])
+    failed = agreed.sync("schedule")
+    agreed.emulator.control("faults", [])
+
+    run = agreed.sync("schedule")
+
+    assert (failed.status, failed.drift) == ("failed", None)
+    assert run.drift == {"complete": True, "found": {}}
 
 
 def test_after_a_whole_reading_syncs_ask_for_changes_only(agreed):
@@ -301,6 +344,50 @@ def test_a_no_found_by_drift_is_heard_like_any_no(shop):
     assert (run.counts["withheld"], shop.writes()) == (1, [])
 
 
+def missing_once(monkeypatch, *left_out: str) -> None:
+    """Have the next listing leave these members out, as if somebody deleted had pulled them over a page's edge."""
+
+    async def members(self, audience_id, *, since=None, status=""):
+        async for page in LISTING(self, audience_id, since=since, status=status):
+            kept = tuple(member for member in page.members if member.address not in left_out)
+            yield type(page)(kept, page.total_items, page.offset, page.at)
+
+    monkeypatch.setattr(MailchimpClient, "members", members)
+
+
+def test_what_stood_before_connecting_changes_nothing_though_the_first_reading_missed_it(shop, monkeypatch):
+    shop.audience(there(ADA, "unsubscribed", unsubscribed_by="user"), there("own@post.example"))
+    ada = shop.customer(ADA)
+    with monkeypatch.context() as patch:
+        missing_once(patch, ADA)
+        shop.sync()
+    assert not KnownAudience.objects.get().listing_complete
+    shop.says_yes(ada, claimed_at=datetime(2023, 1, 1, tzinfo=UTC))
+
+    run = shop.sync()
+
+    ada.refresh_from_db()
+    assert KnownAudience.objects.get().listing_complete
+    assert (ada.consent_state, run.counts["kept"], shop.writes()) == ("granted", 1, [])
+
+
+def test_a_no_said_after_connecting_is_heard_though_several_readings_missed_it(shop, monkeypatch):
+    shop.audience(there(ADA), there("own@post.example"))
+    ada = consenting(shop)
+    with monkeypatch.context() as patch:
+        missing_once(patch, ADA)
+        shop.sync()
+        time.sleep(2.1)  # Mailchimp tells whole seconds
+        shop.person(ADA, "unsubscribe")
+        time.sleep(2.1)
+        shop.sync()
+
+    shop.sync()
+
+    ada.refresh_from_db()
+    assert ada.consent_state == "withdrawn"
+
+
 def test_a_yes_given_after_a_no_found_by_drift_is_not_taken_back(shop):
     shop.audience(there(ADA, "unsubscribed", unsubscribed_by="user"))
     ada = consenting(shop)
@@ -364,7 +451,7 @@ def test_a_member_subscribed_again_since_the_no_is_left_alone_when_it_is_found(a
 # --- who is gone ---------------------------------------------------------------------------------
 
 
-def test_a_customers_member_that_was_deleted_is_told_and_mailchimp_takes_them_back_from_themselves_only(agreed):
+def test_a_customers_member_that_was_deleted_is_told_and_not_offered_to_mailchimp_again(agreed):
     agreed.person(ADA, "delete_permanent")
     unseen = agreed.sync()
 
@@ -374,6 +461,7 @@ def test_a_customers_member_that_was_deleted_is_told_and_mailchimp_takes_them_ba
     assert (unseen.counts["agreement"], found(run)) == (1, {"gone": 1})
     assert run.drift["found"]["gone"]["customers"] == [agreed.ada.pk]
     assert (known().status, run.counts["kept"], after.counts["kept"]) == ("", 1, 1)
+    assert agreed.writes() == []
     assert agreed.statuses() == {"own@post.example": "subscribed"}
     agreed.ada.refresh_from_db()
     assert agreed.ada.consent_state == "granted"
@@ -513,12 +601,13 @@ OURS = OptOutRecord(Cause.WITHDRAWAL, datetime(2024, 5, 1, tzinfo=UTC))
         ("they left themselves", OUT, True),
         ("their mail came back", KnownMember(Status.CLEANED), True),
         ("the merchant archived them", KnownMember(Status.ARCHIVED), True),
-        ("they were subscribed", KnownMember(Status.SUBSCRIBED), False),
-        ("they had yet to confirm", KnownMember(Status.PENDING), False),
-        ("we unsubscribed them, a yes came since", KnownMember(OUT.status, {}, OUT.last_changed, opt_out=OURS), False),
+        ("they were subscribed", KnownMember(Status.SUBSCRIBED), True),
+        ("they had been asked to confirm", KnownMember(Status.PENDING), True),
+        ("we unsubscribed them, a yes came since", KnownMember(OUT.status, {}, OUT.last_changed, opt_out=OURS), True),
+        ("they never were a member", KnownMember(Status.ABSENT), False),
     ],
 )  # fmt: skip
-def test_a_yes_brings_nobody_back_who_was_out_before_their_member_was_deleted(what, member, stays_out):
+def test_a_yes_brings_nobody_back_whose_member_was_deleted(what, member, stays_out):
     yes = ConsentFact(2, granted=True, at=datetime(2026, 1, 1, tzinfo=UTC))
     ada = CustomerFacts(1, "Ann", "Example", events=(yes,))
 

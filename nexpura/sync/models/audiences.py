@@ -25,6 +25,8 @@ class KnownAudience(models.Model):
     subscribed = models.PositiveIntegerField(default=0)
     full_read_at = models.DateTimeField(null=True)
     """When the last whole reading ended, by our clock; null: never read."""
+    baseline_at = models.DateTimeField(null=True)
+    """Mailchimp's clock when the first whole reading began: who was out by then said no before connecting (B3)."""
     listing_complete = models.BooleanField(default=False)
     """Whether a whole reading has returned every member Mailchimp counted: with the readings of changes since, nobody
     but who was deleted is missing from the mirror, and not knowing somebody means absence."""

@@ -15,7 +15,7 @@ from nexpura.customers import ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
-from nexpura.sync import terms
+from nexpura.sync import schedule, terms
 from nexpura.sync.drift import merged
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
 from nexpura.sync.store import drift, erase, nameless, standings, webhooks
@@ -27,9 +27,6 @@ from nexpura.tenants.arrays import array_of
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
-WEEK = timedelta(days=7) - timedelta(hours=2)
-"""How long a whole reading serves. A nightly sync ends its reading a little later than it began a week before, and its
-hour moves with the clocks."""
 WITHIN = timedelta(microseconds=999_999)
 """Mailchimp tells whole seconds: a no of this second is taken for later than a yes of the same."""
 
@@ -70,9 +67,9 @@ def begin_reading(
 
 
 def _serves(full_read_at: datetime, run: SyncRun) -> bool:
-    """Tell whether a whole reading is new enough: not a week old, nor from before somebody asked for another."""
+    """Tell whether a whole reading is new enough: from this week, and not from before somebody asked for another."""
     asked = run.full and run.started_at is not None and full_read_at < run.started_at
-    return not asked and timezone.now() - full_read_at < WEEK
+    return not asked and full_read_at >= schedule.whole_reading_due(run.tenant_id, timezone.now())
 
 
 def keep_settings(
@@ -232,6 +229,9 @@ _MIRROR = """
     )
     SELECT d.address,
            d.status = 'unsubscribed' AND (coalesce(b.status, '') <> 'unsubscribed' OR b.left_anew)
+               AND (coalesce(b.status, '') <> ''  -- or not out already when the first reading began, which missed them
+                   OR (SELECT coalesce(d.last_changed >= a.baseline_at, true)
+                       FROM sync_knownaudience AS a WHERE a.id = %(audience)s))
                AND coalesce((b.opt_out ->> 'changed')::timestamptz <> d.last_changed, true)
                AND NOT EXISTS (  -- an opt-out whose reply was lost: ours, or that of a shop with the same audience
                    SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
@@ -367,11 +367,13 @@ def reading_ended(run: Begun, reading: Reading, *, began_at: datetime, complete:
         known = KnownAudience.objects.select_for_update(no_key=True).get(pk=run.audience_pk)
         known.read_through = began_at
         if reading.since is None:
+            if known.full_read_at is None:
+                known.baseline_at = began_at
             known.full_read_at = timezone.now()
             known.listing_complete = known.listing_complete or complete
         told = SyncRun.objects.values_list("drift", flat=True).get(pk=run.id)
         if reading.expected or known.drift:
             found = merged(told["found"] if told else {}, known.drift or {})
             told, known.drift = {"complete": complete and reading.expected is not None, "found": found}, None
-        known.save(update_fields=["read_through", "full_read_at", "listing_complete", "drift"])
+        known.save(update_fields=["read_through", "full_read_at", "baseline_at", "listing_complete", "drift"])
         SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="deciding", drift=told)
