@@ -35,8 +35,8 @@ WORDS: Mapping[Kind, str] = {
 """What to say of the members of each kind."""
 
 UNTOLD = (
-    "Who is no longer in the audience could not be told this time, as it changed while it was being read: the next "
-    "whole reading tells."
+    "Who is no longer in the audience could not be told this time: it changed while it was being read, or the reading "
+    "was broken off. The next whole reading tells."
 )
 Found = Mapping[str, Mapping[str, Any]]
 

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from itertools import pairwise
+from itertools import count, pairwise
 from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from nexpura.audience import diff
 from nexpura.audience.consent import Granted
@@ -22,6 +22,7 @@ from nexpura.audience.facts import AddressFacts, ConsentFact, CustomerFacts
 from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Status
 from nexpura.audience.plan import Add, Bucket
 from nexpura.audience.reasons import Reason
+from nexpura.mailchimp import errors
 from nexpura.mailchimp.client import MailchimpClient
 from nexpura.sync import drift, erasures, outcome, reading, runs, schedule
 from nexpura.sync.clock import Clock
@@ -508,6 +509,56 @@ def during_the_reading(monkeypatch, act, *, before: str) -> None:
             yield page
 
     monkeypatch.setattr(MailchimpClient, "members", members)
+
+
+@pytest.mark.parametrize("cut_before", ["", "archived"])
+def test_a_reading_that_is_cut_short_tells_nobody_gone_and_the_next_one_does(agreed, monkeypatch, cut_before):
+    agreed.person(ADA, "delete_permanent")
+
+    def cut() -> None:
+        raise errors.TryLater(503, "Busy")
+
+    with monkeypatch.context() as patch:
+        during_the_reading(patch, cut, before=cut_before)
+        broken = full(agreed)
+    unharmed = (known().status, known("own@post.example").status)
+
+    run = full(agreed)
+
+    assert (broken.status, broken.drift, unharmed) == ("failed", None, ("subscribed", "subscribed"))
+    assert run.drift == {"complete": True, "found": {"gone": {"members": 1, "customers": [agreed.ada.pk]}}}
+
+
+def test_a_worker_that_dies_while_it_asks_who_is_gone_leaves_the_rest_to_its_successor(shop, monkeypatch):
+    emails = [f"c{number}@inbox.example" for number in range(6)]
+    shop.audience(*map(there, emails), there("own@post.example"))
+    customers = [consenting(shop, email) for email in emails]
+    shop.sync()
+    for email in emails[:4]:
+        shop.person(email, "delete_permanent")
+    run = runs.start(shop.tenant, CLERK, full=True)
+    calls = count(1)
+    gone = reading.store.gone
+
+    def dying(*args) -> None:
+        if next(calls) == 2:
+            raise OperationalError("the worker is gone, and its connection")
+        gone(*args)
+
+    monkeypatch.setattr(reading, "ASKED_ABOUT_AT_ONCE", 2)
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(reading.store, "gone", dying)
+        asyncio.run(run_sync(run.pk, clock=Clock()))
+    told = {row.address for row in Row.objects.filter(status="")}
+    SyncRun.objects.update(heartbeat_at=datetime.now(UTC) - timedelta(hours=1))
+
+    asyncio.run(run_sync(run.pk, clock=Clock()))
+
+    run.refresh_from_db()
+    assert len(told) == 2
+    assert run.drift["complete"]
+    assert run.drift["found"] == {"gone": {"members": 4, "customers": [one.pk for one in customers[:4]]}}
+    assert (run.status, run.counts["kept"], run.counts["agreement"], shop.writes()) == ("succeeded", 4, 2, [])
 
 
 def test_members_the_listing_left_out_are_asked_about_and_are_not_gone(agreed, monkeypatch):
