@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sync", "0008_open_results")]
+    dependencies = [("sync", "0009_one_check_a_row")]
 
     operations = [
         migrations.AddField("knownaudience", "baseline_at", models.DateTimeField(null=True)),
