@@ -6,14 +6,18 @@ import asyncio
 import json
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from io import StringIO
 from itertools import count, pairwise
+from threading import Event
 from unittest import mock
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from nexpura.audience import diff
 from nexpura.audience.consent import Granted
@@ -29,6 +33,7 @@ from nexpura.sync.clock import Clock
 from nexpura.sync.models import KnownAudience, SyncRun
 from nexpura.sync.models import KnownMember as Row
 from nexpura.sync.run import run_sync
+from nexpura.sync.store.learn import mark
 from nexpura.tenants.models import AuditEvent
 from tests.sync.conftest import CLERK, Shop
 
@@ -499,6 +504,22 @@ def test_an_incomplete_listing_tells_nobody_gone(agreed, monkeypatch):
     assert KnownAudience.objects.get().listing_complete  # what an earlier one has proven holds
 
 
+def test_a_no_that_an_incomplete_listing_missed_is_heard_by_the_next_sync(agreed, monkeypatch):
+    monkeypatch.setattr(import_module("nexpura.sync.store.learn"), "OVERLAP", timedelta(seconds=1))
+    time.sleep(3.1)  # so that only what was not read yet is read again
+    agreed.person(ADA, "unsubscribe")
+    time.sleep(3.1)
+    with monkeypatch.context() as patch:
+        missing_once(patch, ADA)
+        run = full(agreed)
+
+    agreed.sync()
+
+    agreed.ada.refresh_from_db()
+    assert run.drift == {"complete": False, "found": {}}
+    assert agreed.ada.consent_state == "withdrawn"
+
+
 def during_the_reading(monkeypatch, act, *, before: str) -> None:
     """Have something happen before the listing of this status is read: '' for the first, 'archived' for the second."""
 
@@ -509,6 +530,32 @@ def during_the_reading(monkeypatch, act, *, before: str) -> None:
             yield page
 
     monkeypatch.setattr(MailchimpClient, "members", members)
+
+
+def test_whoever_connects_anew_and_a_reading_that_finds_drift_do_not_wait_in_a_circle(agreed, monkeypatch):
+    """Connecting holds the audience while it marks; what a reading found is written there, and marked."""
+    Row.objects.filter(address=ADA).update(status="cleaned")
+    held = Event()
+
+    def connects() -> None:
+        with closing(connection), transaction.atomic():
+            KnownAudience.objects.select_for_update(no_key=True).get()
+            held.set()
+            time.sleep(1.0)
+            mark(agreed.tenant.pk, [ADA])
+
+    with ThreadPoolExecutor(1) as others:
+        connecting = list[Future]()
+
+        def begin() -> None:
+            connecting.append(others.submit(connects))
+            held.wait(10)
+
+        during_the_reading(monkeypatch, begin, before="")
+        run = full(agreed)
+        connecting[0].result()
+
+    assert found(run) == {"status": 1}
 
 
 @pytest.mark.parametrize("cut_before", ["", "archived"])

@@ -7,6 +7,7 @@ Whoever locks several of these, in any part of the product, takes them in this o
 
     integration   a run made or ended, connecting, disconnecting
     run           shared by `fence`; whole by whoever needs it to stand still
+    audience      its row
     erasures      `erased.hold_still`: alone by an erasure, shared by whoever writes members besides
     members       results, then the mirror, by address
     tenant        an import, a merge, a no heard in Mailchimp

@@ -61,16 +61,21 @@ def of_page(run: Begun, expected: Expectation, members: Sequence[Member]) -> dic
 
 
 def note(run: Begun, found: Mapping[Kind, Sequence[str]]) -> None:
-    """Add up what was found; last in its transaction, as the pages of one reading queue up at this row."""
+    """Add up what was found; the pages of one reading on which something was take turns from here on."""
     if not found:
         return
     told = {
         kind.value: {"members": len(addresses), "customers": _customers(run.tenant_id, addresses)}
         for kind, addresses in found.items()
     }
-    known = KnownAudience.objects.select_for_update(no_key=True).get(pk=run.audience_pk)
+    known = held(run)
     known.drift = merged(known.drift or {}, told)
     known.save(update_fields=["drift"])
+
+
+def held(run: Begun) -> KnownAudience:
+    """Lock the audience, which comes before its members (`nexpura.sync.store`)."""
+    return KnownAudience.objects.select_for_update(no_key=True).get(pk=run.audience_pk)
 
 
 def take_back_noes(run: Begun, found: Mapping[Kind, Sequence[str]]) -> None:

@@ -68,6 +68,7 @@ def gone(run: Begun, addresses: Sequence[str], before: datetime) -> None:
         return
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
+        drift.held(run)
         erased.hold_still(run.tenant_id)
         rows = KnownMember.objects.filter(tenant_id=run.tenant_id, audience_id=run.audience_pk)
         rows = rows.filter(address__any_of=addresses, last_changed__lt=before).exclude(status="").order_by("address")

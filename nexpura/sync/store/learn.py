@@ -98,9 +98,9 @@ def learn(run: Begun, members: Sequence[Member], expected: Expectation | None = 
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         drifted = drift.of_page(run, expected, members) if expected else {}
+        drift.note(run, drifted)
         take_in(run.tenant_id, run.audience_pk, members, unasked=True)
         drift.take_back_noes(run, drifted)
-        drift.note(run, drifted)
 
 
 def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unasked: bool = False) -> list[str]:
@@ -360,12 +360,14 @@ def mark(tenant_id: int, addresses: Sequence[str]) -> None:
 def reading_ended(run: Begun, reading: Reading, *, began_at: datetime, complete: bool) -> None:
     """Keep how far the mirror reaches (`began_at` by Mailchimp's clock) and, after a full reading, what it found.
 
-    A full reading that missed somebody takes nothing from what an earlier one has proven.
+    A full reading that missed somebody takes nothing from what an earlier one has proven, and the next reading of
+    changes reaches back as far as this one would have.
     """
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         known = KnownAudience.objects.select_for_update(no_key=True).get(pk=run.audience_pk)
-        known.read_through = began_at
+        if complete or not reading.expected:
+            known.read_through = began_at
         if reading.since is None:
             if known.full_read_at is None:
                 known.baseline_at = began_at
