@@ -28,6 +28,8 @@ A_SECOND = timedelta(seconds=1)
 TAGS_TOLD = 50
 """Tags that Mailchimp tells of a member at most."""
 LEFT_ALONE = (Status.ARCHIVED,)
+WHATEVER = ""
+"""The fingerprint of a refusal that stands whatever is sent."""
 
 
 def change(verdict: Verdict, facts: AddressFacts, known: KnownMember, terms: Terms, now: datetime) -> Decision:
@@ -213,7 +215,7 @@ def _refused(
         return None
     fields = desired.merge_fields
     asked = fingerprint(fields) if question is None else fingerprint_of_question(question, fields)
-    if refusal.fingerprint != asked:
+    if refusal.fingerprint not in (WHATEVER, asked):
         return None
     if refusal.retry_at is not None and refusal.retry_at <= now:
         return None

@@ -208,19 +208,27 @@ def _standing(seen: KnownMember, done: Bucket) -> Settled:
     return Settled("accepted", done if standing.bucket is Bucket.AGREEMENT else standing.bucket, standing, seen)
 
 
-def _gone(change: Change, known: KnownMember) -> Settled:
-    """Mailchimp has no such member any more: an opt-out is thereby done, anything else is decided anew.
+def gone(known: KnownMember) -> KnownMember:
+    """Return what is known once Mailchimp has no such member any more.
 
-    What tells whose member it was stays: the next reading may show it at another address, which its person chose.
+    What tells whose member it was stays: the next reading may show it at another address, which its person chose. Whose
+    member was deleted stays out, and is not asked a second time to confirm: only they can come back (B2).
     """
-    absent = KnownMember(
+    deleted = known.status is not Status.ABSENT
+    return KnownMember(
         Status.ABSENT,
         contact_id=known.contact_id,
         our_tags=known.our_tags,
         added_by_us=known.added_by_us,
         made_for=known.made_for,
         carried_out=known.carried_out,
+        refusal=Refusal(Reason.FORGOTTEN.value, diff.WHATEVER) if deleted else None,
     )
+
+
+def _gone(change: Change, known: KnownMember) -> Settled:
+    """Mailchimp has no such member any more: an opt-out is thereby done, anything else is decided anew."""
+    absent = gone(known)
     if isinstance(change, OptOut):
         standing = NoChange(Bucket.WITHHELD, Reason.WITHDRAWN if change.withdrawal else Reason.NEVER_ASKED)
         absent = replace(absent, carried_out=change.withdrawal or known.carried_out)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from nexpura.audience.reasons import explanation
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
-from nexpura.sync import counted, erasures, listen, renames, runs, schedule
+from nexpura.sync import counted, drift, erasures, listen, renames, runs, schedule
 from nexpura.sync.hear import Outcome
 from nexpura.sync.models import AddressStanding, Bucket, DirtyAddress, StandingCount, SyncRun, Webhook
 from nexpura.sync.renames import Proposal
@@ -81,6 +81,18 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """When the whole audience was last read, and the newest run that compared it with what was known (None: none)."""
+
+    read_at: datetime | None
+    run: SyncRun | None
+
+    @property
+    def drifted(self) -> int:
+        return drift.members(self.run.drift) if self.run else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """Everything the Mailchimp panel shows. `run` is the newest; `finished` the newest that is over."""
 
@@ -102,6 +114,7 @@ class Panel:
     """Customers who changed their address in Mailchimp, as far as they are shown; `renamed_count`: all of them."""
     renamed_count: int
     inbound: Inbound
+    whole: Whole
 
     @property
     def connected(self) -> bool:
@@ -129,7 +142,16 @@ def state(tenant: Tenant) -> Panel:
         renamed=renames.proposals(tenant, SHOWN),
         renamed_count=renames.count(tenant),
         inbound=inbound(tenant),
+        whole=_whole(tenant),
     )
+
+
+def _whole(tenant: Tenant) -> Whole:
+    audience = connected_audience(tenant)
+    if audience is None or audience.full_read_at is None:
+        return Whole(None, None)
+    compared = tenant.sync_runs.filter(audience=audience, drift__isnull=False)
+    return Whole(audience.full_read_at, compared.order_by("-id").first())
 
 
 def consenting(tenant: Tenant) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from nexpura.sync import panel
+from nexpura.sync import drift, panel
 from nexpura.sync.models import MemberResult, SyncRun
 from nexpura.sync.panel import Inbound, Panel, Unsent
 
@@ -37,6 +37,8 @@ def of_run(run: SyncRun) -> dict[str, Any]:
         "requests": run.requests,
         "seconds": round((end - (run.started_at or run.queued_at)).total_seconds(), 3),
         "error": run.error,
+        "full": run.full,
+        "drift": run.drift,
     }
 
 
@@ -53,6 +55,7 @@ def of_panel(state: Panel) -> dict[str, Any]:
         "auto_sync": config.get("auto_sync"),
         "last_sync_at": integration and integration.last_sync_at,
         "last_checked_at": integration and integration.last_checked_at,
+        "whole_audience_read_at": state.whole.read_at,
         "next_sync_at": integration and integration.next_sync_at,
         "unsent_opt_outs": state.unsent_opt_outs.count,
         "opt_outs_awaiting_an_answer": state.unsent_opt_outs.to_answer,
@@ -74,6 +77,16 @@ def line(run: SyncRun) -> str:
         return f"✓ Synced {run.synced} subscribers{partly}"
     error = run.error or {}
     return " ".join(part for part in (error.get("title", run.status), error.get("detail"), error.get("remedy")) if part)
+
+
+def of_drift(run: SyncRun) -> list[str]:
+    """Return what a whole reading of the audience found, line by line; nothing of a run that compared nothing."""
+    if run.drift is None:
+        return []
+    members = drift.members(run.drift)
+    compared = f"{members} member{'s were' if members > 1 else ' was'} otherwise than known here"
+    head = f"Read everybody in the audience: {compared if members else 'as known here'}"
+    return [head, *(f"  {line.members} {line.words}" for line in drift.lines(run.drift)), *drift.caveats(run.drift)]
 
 
 def unsent(opt_outs: Unsent) -> str:

@@ -48,11 +48,12 @@ def results(run: SyncRun, *, after: str, size: int) -> Results:
     return Results(rows[:size], next=str(rows[size - 1].pk) if len(rows) > size else "")
 
 
-def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool) -> tuple[SyncRun, bool]:
+def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool, full: bool = False) -> tuple[SyncRun, bool]:
     """Return the tenant's active run, made now if there is none, and whether it was made.
 
     Two clicks never make two runs: the database holds at most one active run a tenant, and the integration's
-    row is locked while we look. Call inside a transaction. Raises `NotConnectedError`.
+    row is locked while we look. A run that has not begun reads the whole audience if that is asked for now (`full`);
+    one that has goes on as it began. Call inside a transaction. Raises `NotConnectedError`.
     """
     integration = Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP).first()
     audience = audience_of(integration)
@@ -60,21 +61,25 @@ def create(tenant: Tenant, actor: Actor, trigger: str, *, past_brake: bool) -> t
         raise NotConnectedError
     active = tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).first()
     if active:
+        if full and tenant.sync_runs.filter(pk=active.pk, started_at__isnull=True).update(full=True):
+            active.full = True
         return active, False
     run = SyncRun.objects.create(
-        tenant=tenant, audience=audience, trigger=trigger, actor_name=actor.name, past_brake=past_brake
+        tenant=tenant, audience=audience, trigger=trigger, actor_name=actor.name, past_brake=past_brake, full=full
     )
-    audit.record(tenant, actor, "mailchimp.sync_started", run, after={"trigger": trigger})
+    told = {"trigger": trigger, "whole_audience": True} if full else {"trigger": trigger}
+    audit.record(tenant, actor, "mailchimp.sync_started", run, after=told)
     return run, True
 
 
-def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL) -> SyncRun:
+def start(tenant: Tenant, actor: Actor, trigger: str = SyncRun.Trigger.MANUAL, *, full: bool = False) -> SyncRun:
     """Queue a run for a worker, or return the one that is active. Raises `NotConnectedError`.
 
-    The button goes past the brake: a person asked for it.
+    The button goes past the brake: a person asked for it. Who asks that the whole audience be read (`full`) asked for
+    no more than that.
     """
     with transaction.atomic():
-        run, _ = create(tenant, actor, trigger, past_brake=trigger == SyncRun.Trigger.MANUAL)
+        run, _ = create(tenant, actor, trigger, past_brake=trigger == SyncRun.Trigger.MANUAL and not full, full=full)
         if not queue.enqueue(run):
             queue.hurry(run)
     return run

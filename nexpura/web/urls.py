@@ -42,6 +42,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("integrations", integrations.index, name="integrations"),
     path("integrations/mailchimp/connect", integrations.connect, name="mailchimp-connect"),
     path("integrations/mailchimp/sync", integrations.sync, name="mailchimp-sync"),
+    path("integrations/mailchimp/read-whole", integrations.read_whole, name="mailchimp-read-whole"),
     path("integrations/mailchimp/auto-sync", integrations.auto_sync, name="mailchimp-auto-sync"),
     path("integrations/mailchimp/audience", audience.choose, name="mailchimp-audience"),
     path("integrations/mailchimp/preview", audience.look_ahead, name="mailchimp-preview"),

@@ -45,6 +45,7 @@ ROWS = [path for path in EVERYBODYS + OWNERS if "{" in path]
 MANAGERS_FORMS = [
     "/integrations/mailchimp/connect",
     "/integrations/mailchimp/sync",
+    "/integrations/mailchimp/read-whole",
     "/integrations/mailchimp/auto-sync",
     "/integrations/mailchimp/audience",
     "/integrations/mailchimp/key",

@@ -25,10 +25,15 @@ class KnownAudience(models.Model):
     subscribed = models.PositiveIntegerField(default=0)
     full_read_at = models.DateTimeField(null=True)
     """When the last whole reading ended, by our clock; null: never read."""
+    baseline_at = models.DateTimeField(null=True)
+    """Mailchimp's clock when the first whole reading began: who was out by then said no before connecting (B3)."""
     listing_complete = models.BooleanField(default=False)
-    """Whether that reading returned every member Mailchimp counted, so that absence from it means absence."""
+    """Whether a whole reading has returned every member Mailchimp counted: with the readings of changes since, nobody
+    but who was deleted is missing from the mirror, and not knowing somebody means absence."""
     read_through = models.DateTimeField(null=True)
     """Mailchimp's clock when the last reading began: the next one asks for what changed since."""
+    drift: models.JSONField[Any, Any] = models.JSONField(null=True)
+    """What a whole reading has found so far (`nexpura.sync.drift`), until it has ended and its run tells it."""
     decided_under = models.CharField(max_length=64, blank=True)
     """Fingerprint of rules, mapping and settings the standings were decided under."""
 

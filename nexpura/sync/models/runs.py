@@ -40,6 +40,10 @@ class SyncRun(models.Model):
     phase = models.CharField(max_length=10, blank=True)
     """While running: reading, deciding or sending."""
     past_brake = models.BooleanField(default=False)
+    full = models.BooleanField(default=False, db_default=False)
+    """Whether somebody asked that the whole audience be read; once a week it is unasked."""
+    drift: models.JSONField[Any, Any] = models.JSONField(null=True)
+    """What its whole reading showed otherwise than it was known (`nexpura.sync.drift`); null: nothing was compared."""
     faulty = models.BooleanField(default=False)
     token = models.UUIDField(default=uuid.uuid4)
     queued_at = models.DateTimeField(db_default=Now())

@@ -7,6 +7,7 @@ Whoever locks several of these, in any part of the product, takes them in this o
 
     integration   a run made or ended, connecting, disconnecting
     run           shared by `fence`; whole by whoever needs it to stand still
+    audience      its row
     erasures      `erased.hold_still`: alone by an erasure, shared by whoever writes members besides
     members       results, then the mirror, by address
     tenant        an import, a merge, a no heard in Mailchimp
@@ -17,8 +18,10 @@ An erasure learns from the customer which members it is about, and takes them la
 """
 
 from nexpura.sync.store.begin import Begun, Busy, Over, beat, begin, put_back, release
+from nexpura.sync.store.drift import Expectation
 from nexpura.sync.store.finish import Ending, finish
-from nexpura.sync.store.learn import begin_reading, keep_settings, learn, reading_ended, take_in
+from nexpura.sync.store.gone import gone, missing
+from nexpura.sync.store.learn import Reading, begin_reading, keep_settings, learn, reading_ended, take_in
 from nexpura.sync.store.records import RunLostError, Work, fence
 from nexpura.sync.store.settle import count_done, settle, settle_landed, settle_touched
 from nexpura.sync.store.work import (
@@ -35,7 +38,9 @@ __all__ = [
     "Begun",
     "Busy",
     "Ending",
+    "Expectation",
     "Over",
+    "Reading",
     "RunLostError",
     "Work",
     "beat",
@@ -48,10 +53,12 @@ __all__ = [
     "finish",
     "forget_unsent",
     "give_back",
+    "gone",
     "hand_over",
     "keep_settings",
     "learn",
     "mark_due",
+    "missing",
     "plan_of",
     "put_back",
     "reading_ended",

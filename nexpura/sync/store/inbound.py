@@ -14,10 +14,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils.crypto import salted_hmac
 
-from nexpura.audience.member import KnownMember, Status
+from nexpura.audience.member import Status
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Member
-from nexpura.sync import facts
+from nexpura.sync import facts, outcome
 from nexpura.sync.models import AddressToLookAt, HeardMessage, KnownAudience, Webhook
 from nexpura.sync.store import mirror
 from nexpura.sync.store.connected import audience_of, key_of
@@ -257,7 +257,7 @@ def _gone(look: Look, addresses: Sequence[str]) -> None:
     mirror.put(
         look.tenant_id,
         look.audience_pk,
-        {address: KnownMember(Status.ABSENT, carried_out=member.carried_out) for address, member in left.items()},
+        {address: outcome.gone(member) for address, member in left.items()},
     )
     mark(look.tenant_id, list(left))
 

@@ -15,27 +15,31 @@ from nexpura.customers import ledger
 from nexpura.customers.models import Customer
 from nexpura.integrations.models import MAILCHIMP, Integration
 from nexpura.mailchimp.member import Audience, Member, MergeField
-from nexpura.sync import terms
+from nexpura.sync import schedule, terms
+from nexpura.sync.drift import merged
 from nexpura.sync.models import KnownAudience, KnownMember, SyncRun
-from nexpura.sync.store import erase, nameless, standings, webhooks
+from nexpura.sync.store import drift, erase, nameless, standings, webhooks
 from nexpura.sync.store.begin import Begun
+from nexpura.sync.store.drift import Expectation
 from nexpura.sync.store.records import as_json, fence
 from nexpura.tenants import erased, vault
 from nexpura.tenants.arrays import array_of
 
 OVERLAP = timedelta(minutes=1)
 """How far a reading reaches back before the last one: whether Mailchimp's filter includes its bound is not known."""
-
-
 WITHIN = timedelta(microseconds=999_999)
 """Mailchimp tells whole seconds: a no of this second is taken for later than a yes of the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What to ask for: everything (`since` is None) or what changed since."""
+    """What to ask for: everything (`since` is None) or what changed since.
+
+    `expected` is what everything is compared with; None: nothing was known well enough to compare with.
+    """
 
     since: datetime | None
+    expected: Expectation | None = None
 
 
 def begin_reading(
@@ -52,8 +56,20 @@ def begin_reading(
         known.subscribed = audience.member_count
         known.save()
         config = Integration.objects.values_list("config", flat=True).get(tenant_id=run.tenant_id, kind=MAILCHIMP)
-    since = known.read_through if known.full_read_at and known.listing_complete else None  # else somebody was missed
-    return Reading(since and since - OVERLAP), terms.of(known, config)
+        row = SyncRun.objects.get(pk=run.id)
+    under = terms.of(known, config)
+    if known.read_through is None or known.full_read_at is None or not known.listing_complete:
+        return Reading(None), under  # the baseline, or somebody was missed by it
+    since = known.read_through - OVERLAP
+    if _serves(known.full_read_at, row):
+        return Reading(since), under
+    return Reading(None, Expectation(since, tuple(sorted(under.mapping.keys() & under.merge_tags)))), under
+
+
+def _serves(full_read_at: datetime, run: SyncRun) -> bool:
+    """Tell whether a whole reading is new enough: from this week, and not from before somebody asked for another."""
+    asked = run.full and run.started_at is not None and full_read_at < run.started_at
+    return not asked and full_read_at >= schedule.whole_reading_due(run.tenant_id, timezone.now())
 
 
 def keep_settings(
@@ -77,11 +93,14 @@ def keep_settings(
     known.permissions = None if permissions is None else [{"id": key, "text": text} for key, text in permissions]
 
 
-def learn(run: Begun, members: Sequence[Member]) -> None:
-    """Take one page of members into the mirror."""
+def learn(run: Begun, members: Sequence[Member], expected: Expectation | None = None) -> None:
+    """Take one page of members into the mirror; note what is otherwise than `expected`."""
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
+        drifted = drift.of_page(run, expected, members) if expected else {}
+        drift.note(run, drifted)
         take_in(run.tenant_id, run.audience_pk, members, unasked=True)
+        drift.take_back_noes(run, drifted)
 
 
 def take_in(tenant_id: int, audience_pk: int, members: Sequence[Member], *, unasked: bool = False) -> list[str]:
@@ -119,7 +138,7 @@ def _without_the_erased(
     whose member was forgotten: what we find there now is no news, and says nothing about when it came to be so.
     """
     erased.hold_still(tenant_id)
-    marked = _marked(tenant_id, newest)
+    marked = nameless.marked(tenant_id, newest)
     if not marked:
         return newest, set()
     words = nameless.words_of_the_book(tenant_id, marked)  # of those who are in the book
@@ -210,6 +229,9 @@ _MIRROR = """
     )
     SELECT d.address,
            d.status = 'unsubscribed' AND (coalesce(b.status, '') <> 'unsubscribed' OR b.left_anew)
+               AND (coalesce(b.status, '') <> ''  -- or not out already when the first reading began, which missed them
+                   OR (SELECT coalesce(d.last_changed >= a.baseline_at, true)
+                       FROM sync_knownaudience AS a WHERE a.id = %(audience)s))
                AND coalesce((b.opt_out ->> 'changed')::timestamptz <> d.last_changed, true)
                AND NOT EXISTS (  -- an opt-out whose reply was lost: ours, or that of a shop with the same audience
                    SELECT 1 FROM sync_memberresult AS r JOIN sync_syncrun AS u ON u.id = r.run_id
@@ -248,20 +270,10 @@ def _opted_out_when_erased(audience_pk: int, newest: Mapping[str, Member]) -> se
     found: set[str] = set()
     for tenant_id in tenants:
         try:
-            found |= _marked(tenant_id, newest)
+            found |= nameless.marked(tenant_id, newest)
         except vault.CannotOpen:  # another shop's: anybody may be the one
             found |= newest.keys()
     return found
-
-
-def _marked(tenant_id: int, newest: Mapping[str, Member]) -> set[str]:
-    """Return the addresses of members whom the shop has erased, by their address or by who they are in Mailchimp."""
-    marks = {
-        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
-        for address, member in newest.items()
-    }  # a blank contact is nobody's
-    known = erased.among(tenant_id, set().union(*marks.values())).keys()
-    return {address for address, own in marks.items() if own & known}
 
 
 def _follow_renames(tenant_id: int, audience_pk: int, newest: Mapping[str, Member]) -> tuple[list[str], set[str]]:
@@ -346,11 +358,24 @@ def mark(tenant_id: int, addresses: Sequence[str]) -> None:
 
 
 def reading_ended(run: Begun, reading: Reading, *, began_at: datetime, complete: bool) -> None:
-    """Keep how far the mirror reaches (`began_at` by Mailchimp's clock) and, after a full reading, its worth."""
+    """Keep how far the mirror reaches (`began_at` by Mailchimp's clock) and, after a full reading, what it found.
+
+    A full reading that missed somebody takes nothing from what an earlier one has proven, and the next reading of
+    changes reaches back as far as this one would have.
+    """
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
-        changed: dict[str, object] = {"read_through": began_at}
+        known = KnownAudience.objects.select_for_update(no_key=True).get(pk=run.audience_pk)
+        if complete or not reading.expected:
+            known.read_through = began_at
         if reading.since is None:
-            changed |= {"full_read_at": timezone.now(), "listing_complete": complete}
-        KnownAudience.objects.filter(pk=run.audience_pk).update(**changed)
-        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="deciding")
+            if known.full_read_at is None:
+                known.baseline_at = began_at
+            known.full_read_at = timezone.now()
+            known.listing_complete = known.listing_complete or complete
+        told = SyncRun.objects.values_list("drift", flat=True).get(pk=run.id)
+        if reading.expected or known.drift:
+            found = merged(told["found"] if told else {}, known.drift or {})
+            told, known.drift = {"complete": complete and reading.expected is not None, "found": found}, None
+        known.save(update_fields=["read_through", "full_read_at", "baseline_at", "listing_complete", "drift"])
+        SyncRun.objects.filter(pk=run.id, token=run.token).update(phase="deciding", drift=told)

@@ -19,6 +19,16 @@ Words = frozenset[str]
 Value = TypeVar("Value", str, MergeValue)
 
 
+def marked(tenant_id: int, members: Mapping[str, Member]) -> set[str]:
+    """Return the addresses of members whom the shop has erased, by their address or by who they are in Mailchimp."""
+    marks = {
+        address: {erased.by_address(address), erased.by_contact(member.contact_id)}
+        for address, member in members.items()
+    }  # a blank contact is nobody's
+    there = erased.among(tenant_id, set().union(*marks.values())).keys()
+    return {address for address, own in marks.items() if own & there}
+
+
 def words_of_the_book(tenant_id: int, addresses: Iterable[str]) -> dict[str, Words]:
     """Return, for each of the addresses that is in the book, every value that can fill a field of its member."""
     held = facts.load(tenant_id, dict.fromkeys(addresses, 0), absence_proven=True)

@@ -63,6 +63,21 @@ def sync(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
+def read_whole(request: HttpRequest) -> HttpResponse:
+    """Start a run that reads the whole audience, unless one is under way that has begun otherwise."""
+    tenant = access.tenant_for(request)
+    access.require(request, Right.MANAGE_INTEGRATION)
+    try:
+        run = runs.start(tenant, access.actor_of(request), full=True)
+    except runs.NotConnectedError:
+        messages.error(request, "Mailchimp is not connected: connect it first.")
+    else:
+        if not run.full:
+            messages.warning(request, "A sync is under way. Ask for the whole audience once it has ended.")
+    return redirect("integrations")
+
+
+@require_POST
 def auto_sync(request: HttpRequest) -> HttpResponse:
     """Switch the daily sync on or off."""
     tenant = access.tenant_for(request)

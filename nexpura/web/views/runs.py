@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from nexpura.audience.reasons import explanation
-from nexpura.sync import panel, runs
+from nexpura.sync import drift, panel, runs
 from nexpura.sync.models import Bucket, MemberResult, SyncRun
 from nexpura.tenants.roles import Right
 from nexpura.web import access, paging
@@ -39,6 +39,9 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "started": bool(request.GET.get("after")),
         "told": [_told(result) for result in results.rows],
         "failures": _failures(run),
+        "drift": drift.lines(run.drift),
+        "caveats": drift.caveats(run.drift),
+        "still_there": _still_there(run),
         "may_manage": access.user_of(request).may(Right.MANAGE_INTEGRATION),
     }
     part = "#live" if request.headers.get("HX-Request") else ""
@@ -64,6 +67,12 @@ def _failures(run: SyncRun) -> tuple[panel.Failure, ...]:
     """Who could not be synced, as it stands now: told on the newest sync only, as older ones speak of the past."""
     newest = run.tenant.sync_runs.order_by("-id").values_list("pk", flat=True).first()
     return panel.failures(run.tenant, FAILURES_SHOWN) if run.pk == newest and not run.is_active else ()
+
+
+def _still_there(run: SyncRun) -> set[int]:
+    """Return which of the customers that drift names are in the book: others were merged or erased since."""
+    named = {number for line in drift.lines(run.drift) for number in line.customer_ids}
+    return set(run.tenant.customers.filter(pk__in=named).values_list("pk", flat=True)) if named else set()
 
 
 def _told(result: MemberResult) -> dict[str, object]:

@@ -17,6 +17,7 @@ from nexpura.sync.run import run_sync
 from nexpura.sync.store import Busy
 from nexpura.tenants.audit import Actor
 from nexpura.tenants.commands import TenantCommand, end_with
+from nexpura.tenants.models import Tenant
 
 EXIT = {"succeeded": 0, "partial": 1, "failed": 2, "stopped": 3, "cancelled": 2}
 
@@ -28,7 +29,11 @@ class Command(TenantCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing to Mailchimp")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing to Mailchimp")
+        how.add_argument(
+            "--full", action="store_true", help="read the whole audience, and say what was otherwise than it was known"
+        )
         parser.add_argument("--confirm", action="store_true", help="go past the brake on unusually many unsubscribes")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,20 +43,29 @@ class Command(TenantCommand):
                 told = preview.preview(tenant)
                 self.print_json(told) if options["json"] else self.stdout.write(preview.line(told))
                 return
-            with transaction.atomic():
-                run, ours = runs.create(tenant, Actor.command(), SyncRun.Trigger.COMMAND, past_brake=options["confirm"])
+            run = self._run(tenant, past_brake=options["confirm"], full=options["full"])
         except runs.NotConnectedError:
             raise CommandError(
                 "Mailchimp is not connected for this tenant; run nexpura connect first.", returncode=2
             ) from None
-        if not ours:
-            self.tell(f"Run {run.pk} is under way already; waiting for it.")
-        run = self._carried_out(run)
         if options["json"]:
             self.print_json(report.of_run(run))
         else:
-            self.stdout.write(report.line(run))
+            self.stdout.write("\n".join([report.line(run), *report.of_drift(run)]))
         end_with(EXIT[run.status])
+
+    def _run(self, tenant: Tenant, *, past_brake: bool, full: bool) -> SyncRun:
+        """Return a run that is over: ours, or one under way already if that does what is asked for."""
+        while True:
+            with transaction.atomic():
+                run, ours = runs.create(
+                    tenant, Actor.command(), SyncRun.Trigger.COMMAND, past_brake=past_brake, full=full
+                )
+            if not ours:
+                self.tell(f"Run {run.pk} is under way already; waiting for it.")
+            run = self._carried_out(run)
+            if ours or run.full or not full:
+                return run
 
     def _carried_out(self, run: SyncRun) -> SyncRun:
         """Carry the run out, or wait while somebody else does; whoever dies, the other goes on."""
