@@ -16,6 +16,10 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nexpura.tenants.models import Tenant
 
 OTHERS, OF_EACH = 20, 10_000
 FIRST = "(ARRAY['Ann','Ben','Cy','Di','Eve','Flo','Gus','Hal','Ida','José','Kay','Léa','Mia','Noah','Ole','Pia','Zoë'])"
@@ -69,15 +73,40 @@ def ask(customers: int, times: int, only: str) -> None:
     from django.db import connection
     from django.test import Client
 
-    from nexpura.customers.models import Customer, SharedAddress
     from nexpura.tenants.management.commands.migrate import as_owner
     from nexpura.tenants.models import Tenant, TenantUser
 
     tenant = Tenant.objects.get(slug="bench")
-    runs = [*tenant.sync_runs.order_by("-id").values_list("pk", flat=True)]
     alice, _ = TenantUser.objects.get_or_create(tenant=tenant, email="alice@bench.example", role="owner")
     browser = Client(SERVER_NAME="localhost")
     browser.force_login(alice, backend="allauth.account.auth_backends.AuthenticationBackend")
+
+    def page(path: str) -> None:
+        response = browser.get(path)
+        if response.status_code != 200:
+            raise SystemExit(f"{path}: {response.status_code}")
+
+    asked = paths(tenant, customers)
+    for what, path in asked.items():
+        if only in what:
+            told(what, times, path, page)
+    with connection.cursor() as cursor:
+        cursor.execute(MARK_ALL, [tenant.pk])
+    for what in ("integrations", "customer", "customers, any page"):
+        if only in what:
+            told(f"everything marked: {what}", times, asked[what], page)
+    with as_owner(), connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE sync_dirtyaddress")
+    if only in "integrations":
+        told("everything marked, known: integrations", times, asked["integrations"], page)
+    connection.close()
+
+
+def paths(tenant: Tenant, customers: int) -> dict[str, Callable[[], str]]:
+    """Return what is asked for, by name, each with a way to another of its paths."""
+    from nexpura.customers.models import Customer, SharedAddress
+
+    runs = [*tenant.sync_runs.order_by("-id").values_list("pk", flat=True)]
     chance = random.Random(1)
     first, last = (
         Customer.objects.filter(tenant=tenant).order_by(by).values_list("pk", flat=True)[0] for by in ("id", "-id")
@@ -92,12 +121,7 @@ def ask(customers: int, times: int, only: str) -> None:
     def word(count: int) -> str:
         return "".join(chance.choice(syllables) for _ in range(count))
 
-    def page(path: str) -> None:
-        response = browser.get(path)
-        if response.status_code != 200:
-            raise SystemExit(f"{path}: {response.status_code}")
-
-    asked: dict[str, Callable[[], str]] = {
+    return {
         "customers, first page": lambda: "/customers",
         "customers, any page": lambda: f"/customers?after={somebody()}",
         "search: one letter": lambda: f"/customers?q={chance.choice('abcdefghijklmnopqrstuvwxyz')}",
@@ -123,19 +147,6 @@ def ask(customers: int, times: int, only: str) -> None:
         "shared addresses": lambda: "/customers/shared",
         "shared addresses, any page": lambda: f"/customers/shared?before={chance.choice(shared)}",
     }
-    for what, path in asked.items():
-        if only in what:
-            told(what, times, path, page)
-    with connection.cursor() as cursor:
-        cursor.execute(MARK_ALL, [tenant.pk])
-    for what in ("integrations", "customer", "customers, any page"):
-        if only in what:
-            told(f"everything marked: {what}", times, asked[what], page)
-    with as_owner(), connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE sync_dirtyaddress")
-    if only in "integrations":
-        told("everything marked, known: integrations", times, asked["integrations"], page)
-    connection.close()
 
 
 def fill(tenant_id: int, customers: int) -> None:

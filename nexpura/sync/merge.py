@@ -58,8 +58,8 @@ def merge(
         with transaction.atomic():
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'")
+            erased.hold_still(tenant.pk, alone=True)
             list(tenant.sync_runs.filter(status__in=SyncRun.ACTIVE).select_for_update().order_by("id"))
-            erased.hold_still(tenant.pk)
             _hand_over(tenant, kept_id, other_id)
             answer = merging.merge(
                 tenant, actor, kept_id=kept_id, other_id=other_id, from_other=from_other, seen_as=seen_as

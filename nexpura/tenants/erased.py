@@ -98,9 +98,13 @@ def among(tenant_id: int, people: Iterable[str]) -> dict[str, Erased]:
         return {digests[bytes(digest)]: Erased(at, no_before) for digest, at, no_before in cursor.fetchall()}
 
 
-def hold_still(tenant_id: int, *, erasing: bool = False) -> None:
-    """Until the transaction ends, keep an erasure and whatever writes addresses unasked from passing each other."""
-    function = "pg_advisory_xact_lock" if erasing else "pg_advisory_xact_lock_shared"
+def hold_still(tenant_id: int, *, alone: bool = False) -> None:
+    """Until the transaction ends, keep an erasure or a merge (`alone`) and whatever else writes members apart.
+
+    PostgreSQL lets those who ask for it in by turns: whoever wants to be alone is let in as soon as those before are
+    done, however many come after, while a row that is shared all the time would never be theirs.
+    """
+    function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
     number = int.from_bytes(hashlib.sha256(f"erasure {tenant_id}".encode()).digest()[:8], "big", signed=True)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {function}(%s)", [number])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection, transaction
@@ -12,12 +14,15 @@ from nexpura.integrations import vault
 from nexpura.sync import connect, erasures, merge, renames, runs, store
 from nexpura.sync.models import Erasure, KnownMember, SyncRun
 from nexpura.sync.store.erase import erasing
+from nexpura.sync.store.records import fence
 from nexpura.tenants import erased
 from tests.sync.conftest import AUDIENCE, CLERK, KEY, Shop
 
 ADA, NEW = "ada@inbox.example", "ada.king@post.example"
 A_MOMENT = 0.5
 """Seconds in which the other gets to where it has to wait."""
+BUSY = 8.0
+"""Seconds that a busy run goes on."""
 
 
 class InTheMiddle:
@@ -120,6 +125,59 @@ def test_a_shop_disconnects_while_a_run_finds_that_its_key_cannot_be_opened(shop
 
     assert came_to == [store.Over(), None]
     assert SyncRun.objects.get().status == "cancelled"
+
+
+@contextmanager
+def a_busy_run(shop: Shop) -> Iterator[None]:
+    """Have the chunks of a run overlap without a gap, as those of a large first sync do. The block has to end first."""
+    with transaction.atomic():
+        queued, _ = runs.create(shop.tenant, CLERK, "manual", past_brake=True)
+    run = store.begin(queued.pk)
+    assert isinstance(run, store.Begun)
+    begun, over = (threading.Event(), threading.Event()), threading.Event()
+    begun[1].set()
+    until = time.monotonic() + BUSY
+
+    def chunks(mine: int) -> None:
+        while not over.is_set() and time.monotonic() < until:
+            begun[1 - mine].wait(0.5)  # the other's goes on
+            with transaction.atomic():
+                fence(run.tenant_id, run.id, run.token)
+                begun[1 - mine].clear()
+                begun[mine].set()
+                begun[1 - mine].wait(0.5)
+        connection.close()
+
+    threads = [threading.Thread(target=chunks, args=(place,)) for place in (0, 1)]
+    for thread in threads:
+        thread.start()
+    time.sleep(A_MOMENT)
+    try:
+        yield
+        assert time.monotonic() < until - 2
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(10)
+
+
+def test_a_customer_is_erased_while_the_chunks_of_a_busy_run_leave_no_gap(shop):
+    ada = in_the_audience(shop)
+
+    with a_busy_run(shop):
+        erasure = erasures.erase(shop.tenant, CLERK, ada.pk, "keep")
+
+    assert erasure.number == 1
+
+
+def test_records_are_merged_while_the_chunks_of_a_busy_run_leave_no_gap(shop):
+    ada = in_the_audience(shop)
+    twin = shop.consenting("ada@home.example")
+
+    with a_busy_run(shop):
+        answer = merge.merge(shop.tenant, CLERK, kept_id=twin.pk, other_id=ada.pk)
+
+    assert isinstance(answer, merge.Merged)
 
 
 def in_the_audience(shop: Shop):

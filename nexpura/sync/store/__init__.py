@@ -6,9 +6,9 @@ worker that was taken for dead cannot write after its successor began.
 Whoever locks several of these, in any part of the product, takes them in this order, so that nobody waits in a circle:
 
     integration   a run made or ended, connecting, disconnecting
-    run           shared by `fence`; whole by whoever needs it to stand still
+    members' key  `erased.hold_still`: alone by an erasure and a merge, shared by whoever else writes members
+    run           shared by `fence`, after the key; whole by whoever begins or ends it, and by erasure and merge
     audience      its row
-    erasures      `erased.hold_still`: alone by an erasure, shared by whoever writes members besides
     members       results, then the mirror, by address
     tenant        an import, a merge, a no heard in Mailchimp
     customers     by id

@@ -18,7 +18,6 @@ from nexpura.sync.store import drift, mirror
 from nexpura.sync.store.begin import Begun
 from nexpura.sync.store.learn import mark
 from nexpura.sync.store.records import fence
-from nexpura.tenants import erased
 
 CHUNK = 5_000
 """Members of the mirror that are compared with the listing in one go."""
@@ -69,7 +68,6 @@ def gone(run: Begun, addresses: Sequence[str], before: datetime) -> None:
     with transaction.atomic():
         fence(run.tenant_id, run.id, run.token)
         drift.held(run)
-        erased.hold_still(run.tenant_id)
         rows = KnownMember.objects.filter(tenant_id=run.tenant_id, audience_id=run.audience_pk)
         rows = rows.filter(address__any_of=addresses, last_changed__lt=before).exclude(status="").order_by("address")
         held = list(rows.select_for_update(no_key=True).values_list("address", flat=True))

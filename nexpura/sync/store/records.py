@@ -14,6 +14,7 @@ from django.db import connection
 from nexpura.audience.member import Cause, KnownMember, OptOutRecord, Refusal, Rewritten, Status
 from nexpura.audience.plan import Add, Ask, Change, Move, OptOut, Retag, Undo, Update
 from nexpura.mailchimp.member import SCALARS
+from nexpura.tenants import erased
 
 
 class RunLostError(Exception):
@@ -34,9 +35,10 @@ class Work:
 def fence(tenant_id: int, run_id: int, token: UUID) -> None:
     """Hold the run until the transaction ends; raises `RunLostError` if the token is not ours any more.
 
-    Whoever takes a run away, or needs it to stand still, locks its row for update and waits for this. Signs of life and
-    progress are written beside it, however long the transaction takes.
+    Whoever takes a run away locks its row for update and waits for this; an erasure or a merge, which needs it to stand
+    still, has its turn before the next. Signs of life and progress are written beside it, however long this takes.
     """
+    erased.hold_still(tenant_id)
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT 1 FROM sync_syncrun "

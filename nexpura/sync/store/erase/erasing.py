@@ -1,8 +1,8 @@
 """One customer erased, in one transaction: what names them goes, a receipt stays, and what is to be done is queued.
 
-Who holds what meanwhile, in this order: the integration (no run begins or ends), the run under way (none of its chunks
-is between reading and writing), whatever else writes members, the shop (no import), the customer. So nobody writes what
-they read before the erasure after it. It is the order of everybody (`sync/store/__init__.py`).
+Who holds what meanwhile, in this order: the integration (no run begins or ends), whatever else writes members (no chunk
+of the run under way is between reading and writing), that run, the shop (no import), the customer. So nobody writes
+what they read before the erasure after it. It is the order of everybody (`sync/store/__init__.py`).
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def _hold(tenant: Tenant, customer_id: int) -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '5s'")
     list(Integration.objects.select_for_update().filter(tenant=tenant, kind=MAILCHIMP))
+    erased.hold_still(tenant.pk, alone=True)
     list(SyncRun.objects.select_for_update().filter(tenant=tenant, status__in=SyncRun.ACTIVE))
-    erased.hold_still(tenant.pk, erasing=True)
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     Customer.objects.select_for_update().get(tenant=tenant, pk=customer_id)
     with connection.cursor() as cursor:
